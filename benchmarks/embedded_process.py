@@ -30,7 +30,7 @@ MEMBER_MODULES = (
     "kvgossip.runtime.disk.data_dir",
     "rocksdict",
 )
-IF_INSTALLED = ("uvloop", "numpy")
+IF_INSTALLED = ("uvloop",)
 ARRIVAL_S = 60.0
 """How long the last write is waited for."""
 NOBODY = "127.0.0.1:1"

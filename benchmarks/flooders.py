@@ -40,7 +40,7 @@ from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.difference import parities
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.store.digest import DigestTree
-from kvgossip.protocol.store.sketch import SYMBOL_BYTES, checksum, places
+from kvgossip.protocol.store.symbols import STEP, SYMBOL_BYTES, checksum, places
 from kvgossip.protocol.wire.batching import pack, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
@@ -288,15 +288,13 @@ def chain(length: int, rounds: int) -> list[tuple[int, list[int]]]:
     next: so that peeling finds one a round. With the symbols that hold them."""
     import numpy as np
 
-    from kvgossip.protocol.store.sketch import _STEP
-
-    inverse, mask = pow(_STEP, -1, 2**64), 2**64 - 1
+    inverse, mask = pow(STEP, -1, 2**64), 2**64 - 1
     rng, found, at = np.random.default_rng(1), list[tuple[int, list[int]]](), 40
     while at < length - 2 and len(found) < rounds:
         # states whose first step ends at this symbol
         most, least = (1.5 / (at + 0.5)) ** 2, (1.5 / (at + 1.5)) ** 2
         states = ((least + (most - least) * rng.random(4000)) * 2.0**64).astype(np.uint64)
-        after = states * np.uint64(_STEP)
+        after = states * np.uint64(STEP)
         first = np.ceil(1.5 * (2.0**32 / np.sqrt(states.astype(float) + 1.0) - 1.0))
         second = at + np.ceil((at + 1.5) * (2.0**32 / np.sqrt(after.astype(float) + 1.0) - 1.0))
         good = np.flatnonzero((first == at) & (second > at) & (second < length))

@@ -12,7 +12,8 @@ from kvgossip.protocol.model.entry import Version, make_record
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.write import BATCH_ENTRIES_MAX
 from kvgossip.protocol.rumors.batches import key_of
-from kvgossip.protocol.store.sketch import SYMBOLS_MAX, checksum, places
+from kvgossip.protocol.store.sketch import SYMBOLS_MAX
+from kvgossip.protocol.store.symbols import checksum, places
 from kvgossip.protocol.tombstones.fact import Kind, fact_of
 from kvgossip.protocol.wire.batching import pack
 from kvgossip.protocol.wire.exchange_messages import (

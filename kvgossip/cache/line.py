@@ -38,6 +38,7 @@ from kvgossip.cache.shapes import (
     Values,
     count,
     flag,
+    interned,
     many,
     number,
     octets,
@@ -162,7 +163,7 @@ _applied = row(Applied, text, text, _pairs)
 _node_applied = row(NodeApplied, text, text, count, _pairs)
 _survey = row(Survey, many(_node_applied), many(text), many(row(Place, text, text)))
 _state = row(SourceState, text, text, text, text, flag, optional(count), flag, text)
-_record = row(Record, text, octets, text, text)
+_record = row(Record, text, octets, text, interned)
 _write = row(_tuple, text, octets, optional(text), optional(number), count)
 
 FROM_FOLLOWER: dict[int, Shape] = {

@@ -7,6 +7,7 @@ but behind it, and `octets` takes them from there in their order.
 from __future__ import annotations
 
 from collections.abc import Callable
+from sys import intern
 from typing import Any
 
 COUNT_MAX = 2**64 - 1
@@ -39,6 +40,11 @@ def text(given: Any, _: Values) -> str:
     # raises for half of a surrogate pair
     given.isascii() or given.encode()
     return given
+
+
+def interned(given: Any, values: Values) -> str:
+    """Text that many have in common."""
+    return intern(text(given, values))
 
 
 def count(given: Any, _: Values) -> int:

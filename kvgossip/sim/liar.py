@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from kvgossip.protocol.model.entry import Version, make_record
 from kvgossip.protocol.model.hlc import timestamp_of
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
-from kvgossip.protocol.store.sketch import SYMBOL_BYTES
+from kvgossip.protocol.store.symbols import SYMBOL_BYTES
 from kvgossip.protocol.tombstones.context_difference import ContextDifference, decode, encode
 from kvgossip.protocol.tombstones.fact import Fact, Kind, fact_of
 from kvgossip.protocol.wire.batching import pack

@@ -43,7 +43,7 @@ from benchmarks import (
 )
 from benchmarks.kill import LostError
 from benchmarks.report import Report, Table
-from kvgossip.protocol.store.sketch import checksum, places
+from kvgossip.protocol.store.symbols import checksum, places
 from kvgossip.runtime.loop import run
 
 PAGE = agents.ROOT / "docs" / "performance.md"

@@ -32,6 +32,15 @@ assert cache.status().role == "follower"
 print(*sorted(sys.modules))
 cache.close()
 """
+MEMBER = """
+import sys
+from kvgossip import ConfigCache
+
+with ConfigCache("shop/", cluster="light", gossip="127.0.0.1:0", founding_s=0.0) as cache:
+    cache.put("theme", "dark")
+    assert cache.status().role == "member"
+    print(*sorted(sys.modules))
+"""
 LIGHT = (
     "kvgossip.cache",
     "kvgossip.errors",
@@ -96,6 +105,10 @@ def test_no_source_of_a_follower_loads_a_node_or_an_event_loop(module: str) -> N
     assert own(loaded) == set()
     assert "asyncio" not in loaded
     assert foreign(loaded) == set()
+
+
+def test_a_member_does_without_numpy_before_a_bulk_load() -> None:
+    assert "numpy" not in modules_of(MEMBER)
 
 
 def test_what_a_member_loads_would_be_seen() -> None:

@@ -12,6 +12,8 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from kvgossip.api.access.token_file import TokenFile
@@ -62,6 +64,9 @@ async def serve(
     shorten_collections()
     # Reading the disk makes millions of objects and no garbage that counting does not free.
     gc.disable()
+    # a server has the room, and its first bulk load shall not wait for that
+    with suppress(ImportError):
+        import_module("numpy")
     stop = _stop_event(start.stop_on_eof)
     tokens = TokenFile(config.tokens) if config.tokens else None
     # before the port is open: a certificate that nobody takes serves nobody

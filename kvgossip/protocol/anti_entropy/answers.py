@@ -24,8 +24,9 @@ from kvgossip.protocol.anti_entropy.difference import differing_keys, symbols_fo
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.digest import FAN_OUT
-from kvgossip.protocol.store.sketch import SYMBOL_BYTES, shortened
+from kvgossip.protocol.store.sketch import shortened
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.store.symbols import SYMBOL_BYTES
 from kvgossip.protocol.wire.batching import Batch, Room, chunks, pack, unpack
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,

@@ -26,8 +26,9 @@ from kvgossip.protocol.effect import AppliedReported, Surveyed
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.digest import POSITION_BITS, DigestTree
-from kvgossip.protocol.store.sketch import SYMBOL_BYTES, SYMBOLS_MAX, shortened
+from kvgossip.protocol.store.sketch import SYMBOLS_MAX, shortened
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.store.symbols import SYMBOL_BYTES
 from kvgossip.protocol.wire.message import Measure, Measured, Precision
 from kvgossip.protocol.wire.release_messages import AppliedHere
 

@@ -7,5 +7,7 @@ sorted_keys  the live keys in order
 digest       fingerprints of all entries, combined level by level
 reseeding    the positions of keys follow from another seed, while the store goes on
 sketch       a rateless sketch of the fingerprints
+symbols      what it consists of
+numpy_symbols  the same by numpy, for bulk loads
 free_list    empty dicts for later
 """

@@ -3,6 +3,7 @@ peer made up."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from random import Random
 from typing import Any
 
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 
 from kvgossip.protocol.store import sketch as sketch_module
 from kvgossip.protocol.store.digest import DigestTree
-from kvgossip.protocol.store.sketch import CHANGES_MAX, SYMBOL_BYTES, Sketch, places
+from kvgossip.protocol.store.sketch import BULK, CHANGES_MAX, Sketch
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.store.symbols import SYMBOL_BYTES, Symbols, places
 from tests.protocol.net import record
 
-HAS_NUMPY = vars(sketch_module)["np"] is not None
+HAS_NUMPY = find_spec("numpy") is not None
 FINGERPRINTS = st.sets(st.integers(1, 2**64 - 1), max_size=40)
 
 
@@ -24,10 +26,16 @@ FINGERPRINTS = st.sets(st.integers(1, 2**64 - 1), max_size=40)
 def arithmetic(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With numpy, and as where it is not installed."""
     if request.param == "plain":
-        monkeypatch.setattr(sketch_module, "np", None)
+        do_without_numpy(monkeypatch)
     elif not HAS_NUMPY:
         pytest.skip("numpy is not installed")
+    else:
+        monkeypatch.setattr(sketch_module, "BULK", 0)
     return str(request.param)
+
+
+def do_without_numpy(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(sketch_module, "_numpy_symbols", lambda: None)
 
 
 def of(fingerprints: Any, length: int = 64) -> Sketch:
@@ -98,8 +106,10 @@ def test_the_same_numbers_come_out_with_numpy_and_without(monkeypatch: pytest.Mo
     if not HAS_NUMPY:
         pytest.skip("numpy is not installed")
     extremes = [1, 2**63, 2**64 - 1, 2**48 - 1, 2**53 + 1]
-    fast = of([*numbers(3000), *extremes], 4096).prefix(4096)
-    monkeypatch.setattr(sketch_module, "np", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(sketch_module, "BULK", 0)
+        fast = of([*numbers(3000), *extremes], 4096).prefix(4096)
+    do_without_numpy(monkeypatch)
     assert of([*numbers(3000), *extremes], 4096).prefix(4096) == fast
 
 
@@ -120,7 +130,9 @@ def test_whatever_symbols_a_peer_made_up_decoding_ends(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if plain:
-            patch.setattr(sketch_module, "np", None)
+            do_without_numpy(patch)
+        else:
+            patch.setattr(sketch_module, "BULK", 0)
         sketch = of(mine)
         before = sketch.prefix(64)
         found = sketch.decode(symbols)
@@ -133,6 +145,17 @@ def test_symbols_that_are_none_cut_off_or_more_than_there_can_be_decode_to_nothi
     length: int,
 ) -> None:
     assert of([7]).decode(bytes(length)) is None
+
+
+def test_numpy_is_for_bulk_loads_alone() -> None:
+    if not HAS_NUMPY:
+        pytest.skip("numpy is not installed")
+    small, large = of(numbers(BULK), 16), of(numbers(BULK + 1), 16)
+    assert small.prefix(16) != large.prefix(16)
+    assert isinstance(small._symbols, Symbols)
+    assert not isinstance(large._symbols, Symbols)
+    small.toggle(numbers(BULK + 1)[-1])
+    assert small.prefix(16) == large.prefix(16)
 
 
 # -- kept lazily ---------------------------------------------------------------------------------
