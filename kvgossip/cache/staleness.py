@@ -69,12 +69,12 @@ class Staleness:
         self._told_stale = status.stale
         if status.stale:
             self.total += 1
-            since = "ever" if status.age_s is None else f"for {status.age_s:.0f} s"
+            age = "ever" if status.age_s is None else f"for {status.age_s:.0f} s"
             why = f": {status.problem}" if status.problem else ""
             log.warning(
-                "%s: stale: nobody of the cluster was heard %s, and what is here is served%s",
+                "%s: stale: the cluster has not been heard %s, and what is here is served%s",
                 self._title,
-                since,
+                age,
                 why,
             )
         else:

@@ -93,6 +93,7 @@ import os, sys
 from pathlib import Path
 exec(Path(sys.argv[4]).read_text().partition("def child")[0])
 source, sink = opened()
+source.write([Writing("a/1", b"y")]).result(60)
 child = os.fork()
 if not child:
     # as a worker of gunicorn ends: with all finalizers, of what its parent has open too
@@ -129,14 +130,13 @@ def test_a_child_of_a_member_follows_it(tmp_path: Path, method: str, where: str)
     assert says(tmp_path / "code.py", str(tmp_path / "seat"), method, where) == "so it is\n"
 
 
+@pytest.mark.parametrize("where", ["memory", "disk"])
 def test_a_child_that_never_uses_the_cache_ends_and_takes_nothing_with_it(
-    tmp_path: Path,
+    tmp_path: Path, where: str
 ) -> None:
-    """Without a data directory: RocksDB looks for its parent's threads at the very end, and
-    crashes."""
     (tmp_path / "member.py").write_text(MEMBER)
     (tmp_path / "code.py").write_text(EXITING)
     told = says(
-        tmp_path / "code.py", str(tmp_path / "seat"), "fork", "memory", str(tmp_path / "member.py")
+        tmp_path / "code.py", str(tmp_path / "seat"), "fork", where, str(tmp_path / "member.py")
     )
     assert told == "so it is\n"

@@ -40,7 +40,7 @@ def test_a_turn_is_told_once_in_the_log_to_callbacks_and_in_the_status(
     status = told.get(timeout=TIMEOUT_S)
     assert (status.stale, status.age_s, status.became_stale_total) == (False, 0.0, 1)
     assert caplog.messages == [
-        "shop/: stale: nobody of the cluster was heard for 61 s, and what is here is served: "
+        "shop/: stale: the cluster has not been heard for 61 s, and what is here is served: "
         "no member answers",
         "shop/: fresh again: the cluster is heard",
     ]

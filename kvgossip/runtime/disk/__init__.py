@@ -3,6 +3,7 @@
 data_dir        the data directory in the hands of one life of a node
 rocksdb         the engine, and the owner of its directory
 engine_options  the options of the engine
+inherited       what a forked child has of its parent's engine, and must leave alone
 file_lock       a file that one holder has at a time
 folder          the directory as the system sees it: lock, syncs
 group_commit    many writes in one commit with fsync

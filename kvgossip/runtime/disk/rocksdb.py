@@ -54,6 +54,7 @@ from kvgossip.errors import DataDirError, DiskFullError, StorageError
 from kvgossip.protocol.model.checksum import CHECKSUM_BYTES, checksum
 from kvgossip.runtime.disk.engine_options import engine_options
 from kvgossip.runtime.disk.folder import lock, show_that_it_answers, sync_folder, unusable
+from kvgossip.runtime.disk.inherited import begin_engine
 from kvgossip.runtime.disk.private_file import PRIVATE_FOLDER, private_file, private_folder
 
 FORMAT = 2
@@ -83,7 +84,8 @@ class RocksDB:
         self.directory = directory
         self._file = directory / "node.json"
         self._folder = directory / "db"
-        self._db: Rdict | None = None
+        #: None: it is not open
+        self.engine: Rdict | None = None
         self._write_options = WriteOptions()
         #: about how many bytes are in the table in memory
         self._table_bytes = 0
@@ -200,6 +202,7 @@ class RocksDB:
     def open(self) -> None:
         """Open the engine; recovers everything that the last process had committed. Raises
         DataDirError."""
+        begin_engine(self)
         try:
             self._open()
         except StorageError as error:
@@ -213,7 +216,7 @@ class RocksDB:
             show_that_it_answers(self.directory)
             # its files have the modes of the umask: the folder keeps them for its owner
             private_folder(self._folder)
-            self._db = Rdict(str(self._folder), engine_options(self.directory / "options"))
+            self.engine = Rdict(str(self._folder), engine_options(self.directory / "options"))
         except Exception as error:  # rocksdict has no other class
             raise _fault(error) from error
         self._table_bytes = 0
@@ -234,7 +237,7 @@ class RocksDB:
 
     def entries_estimate(self) -> int:
         """About how many entries there are."""
-        return int(self._engine.property_int_value("rocksdb.estimate-num-keys") or 0)
+        return int(self._open_engine.property_int_value("rocksdb.estimate-num-keys") or 0)
 
     def scan(self, kind: bytes, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """At most `limit` keys of a kind, with values, that are greater than `after`."""
@@ -249,7 +252,7 @@ class RocksDB:
     def _read(self, kind: bytes, since: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         options = ReadOptions()
         options.set_verify_checksums(True)
-        iterator = self._engine.iter(options)
+        iterator = self._open_engine.iter(options)
         iterator.seek(kind + since)
         while iterator.valid():
             key = iterator.key()
@@ -282,7 +285,7 @@ class RocksDB:
     def _commit(self, changes: Mapping[bytes, bytes | None]) -> float:
         if self._is_closed:
             raise StorageError(f"the data in {self._folder} is closed", "start the node again")
-        if self._db is None:
+        if self.engine is None:
             self._open()
         batch = WriteBatch(raw_mode=True)
         put, batch_bytes = batch.put, CHANGE_BYTES * len(changes)
@@ -293,7 +296,7 @@ class RocksDB:
             else:
                 put(key, checksum(key, value) + value)
                 batch_bytes += len(key) + len(value)
-        engine, started_s = self._engine, time.perf_counter()
+        engine, started_s = self._open_engine, time.perf_counter()
         try:
             if self._table_bytes + batch_bytes > TABLE_BYTES:
                 engine.flush(False)
@@ -309,7 +312,7 @@ class RocksDB:
     def compact(self) -> None:
         """Write everything anew, without what was removed. On a thread of its own: commits go on
         meanwhile. Raises StorageError."""
-        engine = self._db
+        engine = self.engine
         if engine is None:
             return
         options = CompactOptions()
@@ -324,18 +327,18 @@ class RocksDB:
     def stop_compacting(self) -> None:
         """Let a `compact` on another thread end soon. After the last commit: then the engine may
         only be closed."""
-        if self._db is not None:
+        if self.engine is not None:
             # to wait for it would hold the interpreter's lock
-            self._db.cancel_all_background(False)
+            self.engine.cancel_all_background(False)
 
     @property
-    def _engine(self) -> Rdict:
-        if self._db is None:
+    def _open_engine(self) -> Rdict:
+        if self.engine is None:
             raise StorageError(
                 f"the data in {self._folder} is not open",
                 "the node opens it again as soon as the disk lets it",
             )
-        return self._db
+        return self.engine
 
     def bytes_used(self) -> int:
         """The size of the engine's files."""
@@ -356,7 +359,7 @@ class RocksDB:
             self._lock.release()
 
     def _close_engine(self) -> None:
-        db, self._db = self._db, None
+        db, self.engine = self.engine, None
         if db is not None:
             try:
                 db.close()

@@ -291,7 +291,7 @@ def test_a_value_that_does_not_match_its_checksum_is_never_taken(
     storage.commit({ENTRY + b"a": b"1", FACT + b"a": b"1"})
     damaged = WriteBatch(raw_mode=True)
     damaged.put(kind + b"a", checksum(kind + b"a", b"1") + b"2")
-    storage._engine.write(damaged)
+    storage._open_engine.write(damaged)
 
     def read() -> None:
         entries(storage)
