@@ -92,7 +92,8 @@ class PydanticMaker:
         pydantic = import_module("pydantic")
         self._refused: type[Exception] = pydantic.ValidationError
         self._validate: Callable[[Any], Any] = pydantic.TypeAdapter(model).validate_python
-        fields = getattr(model, "__pydantic_fields__", {})
+        # models have it since 2.10, and its dataclasses longer
+        fields = getattr(model, "__pydantic_fields__", None) or getattr(model, "model_fields", {})
         self.names = tuple(_alias(name, field) for name, field in fields.items())
 
     def make(self, given: Mapping[str, Any], written: Mapping[str, bytes]) -> Any:

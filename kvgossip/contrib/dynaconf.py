@@ -7,7 +7,8 @@
     config.on_change("")(lambda change: settings.reload())
 
 Dynaconf loads once, and what it has loaded stays: settings follow the cluster with the last line,
-or one by one as `fresh_vars`, which are loaded anew with each `settings.get("theme")`.
+or one by one as `fresh_vars`, named in capitals, which are loaded anew with each
+`settings.get("theme")`.
 
 Laws
 - What the cluster says is a value, and nothing else: `@jinja`, `@format`, `@read_file` and their

@@ -53,7 +53,7 @@ def test_a_file_comes_before_it_and_the_environment_after(
 
 
 def test_settings_follow_the_cluster_by_reload_and_by_fresh_vars() -> None:
-    found, fresh = settings(), settings(fresh_vars=["theme", "limits"])
+    found, fresh = settings(), settings(fresh_vars=["THEME", "LIMITS"])
     assert (found.theme, fresh.theme) == ("light", "light")  # Dynaconf loads with the first read
     with program.config.override({"theme": "dark", "limits/rate": 30}):
         assert (found.theme, fresh.get("theme")) == ("light", "dark")
