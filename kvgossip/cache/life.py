@@ -23,6 +23,8 @@ Cache = TypeVar("Cache", bound="Life")
 
 
 class Life:
+    """Every method may be called on any thread."""
+
     __slots__ = ("_applying", "_opening", "_staleness", "prefix")
 
     prefix: str

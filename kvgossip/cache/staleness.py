@@ -69,12 +69,14 @@ class Staleness:
         self._told_stale = status.stale
         if status.stale:
             self.total += 1
-            age = "ever" if status.age_s is None else f"for {status.age_s:.0f} s"
+            heard = "has never been heard"
+            if status.age_s is not None:
+                heard = f"has not been heard for {status.age_s:.0f} s"
             why = f": {status.problem}" if status.problem else ""
             log.warning(
-                "%s: stale: the cluster has not been heard %s, and what is here is served%s",
+                "%s: stale: the cluster %s, and what is here is served%s",
                 self._title,
-                age,
+                heard,
                 why,
             )
         else:
