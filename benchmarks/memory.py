@@ -98,7 +98,8 @@ def _parts(node: Node) -> dict[str, int]:
     store: Any = node._running.replica.store
     pairs = list(store.records())
     sketch, index = store.sketch, store._live.sort()
-    columns = (sketch._symbols.sums, sketch._symbols.checks)
+    # of integers, or of numpy's since a bulk load
+    columns = [each for each in vars(sketch._symbols).values() if not isinstance(each, int)]
     return {
         "records": _sizes(record for _, record in pairs),
         "key texts": _sizes(key for key, _ in pairs),
@@ -106,7 +107,7 @@ def _parts(node: Node) -> dict[str, int]:
         "index": _sizes([*index._lists, index._lists, index._maxes]),
         "digest": _sizes(store.digest._sums),
         "sketch": sys.getsizeof(sketch._changed)
-        + sum(getattr(column, "nbytes", 40 * len(column)) for column in columns),
+        + sum(getattr(column, "nbytes", None) or _sizes([column, *column]) for column in columns),
     }
 
 
