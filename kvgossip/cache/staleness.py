@@ -41,7 +41,7 @@ class Staleness:
         self._title, self._stale_after_s = title, stale_after_s
         self._status, self._tell = status, tell
         self.total = 0
-        self._told_stale, self._begun_s = False, 0.0
+        self._reported_stale, self._begun_s = False, 0.0
 
     def age_s(self, exchanged_ms: int | None) -> float | None:
         """Of data that was exchanged at this wall time; None: it never was."""
@@ -62,11 +62,11 @@ class Staleness:
 
     def look(self) -> None:
         status = self._status()
-        if status.stale == self._told_stale:
+        if status.stale == self._reported_stale:
             return
         if status.stale and time.monotonic() - self._begun_s < GRACE_S:
             return
-        self._told_stale = status.stale
+        self._reported_stale = status.stale
         if status.stale:
             self.total += 1
             heard = "has never been heard"
