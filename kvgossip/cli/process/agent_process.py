@@ -22,6 +22,7 @@ from kvgossip.api.server import ApiServer
 from kvgossip.api.tls.certificates import Certificates
 from kvgossip.cli.output import Format
 from kvgossip.cli.process.memory import shorten_collections
+from kvgossip.cli.process.service_manager import ServiceManager
 from kvgossip.cli.settings import DEFAULT_HTTP
 from kvgossip.config import HTTP_PORT, Address, Config, parse_address
 from kvgossip.config.exposure import OPEN_DOORS, PROTECTED, WAYS_OUT, bars_others, open_doors
@@ -93,20 +94,35 @@ async def serve(
     gc.collect()
     gc.freeze()
     gc.enable()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, node, server, reload)
+    manager = ServiceManager(os.environ)
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGHUP, _reload, node, server, reload, manager
+    )
     _tell_of_doors(node)
     _announce(node, server, output)
+    manager.ready(_condition(node, server))
     try:
-        await _until_stopped(node, server, stop, output)
+        await _until_stopped(node, server, stop, output, manager)
     finally:
+        manager.stopping()
         await _close(node, server)
 
 
-def _reload(node: Node, server: ApiServer, reload: Callable[[Node], None]) -> None:
+def _reload(
+    node: Node, server: ApiServer, reload: Callable[[Node], None], manager: ServiceManager
+) -> None:
+    manager.reloading()
     reload(node)
     # a mistake in one file keeps nobody from taking the other
     server.reload_tokens()
     server.reload_certificates()
+    manager.ready(_condition(node, server))
+
+
+def _condition(node: Node, server: ApiServer) -> str:
+    """The node in a line."""
+    catches_up = "" if node.settled else ", and catches up"
+    return f"serves {' and '.join(server.urls)}{catches_up}"
 
 
 async def _until_founded(node: Node, stop: asyncio.Event) -> None:
@@ -119,9 +135,13 @@ async def _until_founded(node: Node, stop: asyncio.Event) -> None:
 
 
 async def _until_stopped(
-    node: Node, server: ApiServer, stop: asyncio.Event, output: Format
+    node: Node,
+    server: ApiServer,
+    stop: asyncio.Event,
+    output: Format,
+    manager: ServiceManager,
 ) -> None:
-    settled = asyncio.create_task(_announce_settled(node, output))
+    settled = asyncio.create_task(_announce_settled(node, server, output, manager))
     await _first_of(stop.wait(), server.left.wait())
     settled.cancel()
     await asyncio.gather(settled, return_exceptions=True)
@@ -147,11 +167,14 @@ async def _close(node: Node, server: ApiServer) -> None:
         log.warning("%s ends without having said goodbye to everybody", node.name)
 
 
-async def _announce_settled(node: Node, output: Format) -> None:
+async def _announce_settled(
+    node: Node, server: ApiServer, output: Format, manager: ServiceManager
+) -> None:
     await node.wait_settled()
     # The data that it has taken over from its peers is there to stay, too. To freeze takes no time.
     gc.freeze()
     log.info("%s has settled: it answers reads", node.name)
+    manager.tell(f"STATUS={_condition(node, server)}")
     if output is Format.JSON:
         _print_line(json.dumps({"event": "settled"}))
 
