@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import math
 import pickle
 from functools import partial
@@ -225,7 +224,7 @@ def test_an_unknown_profile_or_parameter_is_named_with_the_known_ones() -> None:
         str(caught.value)
         == "unknown parameter 'probe_intervall_s': did you mean 'probe_interval_s'?"
     )
-    assert caught.value.hint == "`kvgossip config schema` prints what there is"
+    assert caught.value.hint == "`kvgossip config --schema` prints what there is"
     with pytest.raises(ConfigError, match=r"unknown profile 'lokal': did you mean 'local'\?"):
         config_from({}, "lokal")
     with pytest.raises(ConfigError, match=r"^unknown parameter 'zzz'$"):
@@ -614,7 +613,7 @@ def test_the_page_of_the_configuration_is_what_the_declarations_make() -> None:
 
 def test_the_schema_knows_what_the_file_may_hold() -> None:
     schema = config_schema()
-    assert list(schema["properties"]) == ["profile", "log_level", *PARAMETERS]
+    assert list(schema["properties"]) == ["profile", "log_level", "log_format", *PARAMETERS]
     assert list(schema["properties"]["wan_parameters"]["properties"]) == list(WAN_PARAMETERS)
     for name, (low, high) in BOUNDS.items():
         declared = schema["properties"][name]
@@ -708,11 +707,6 @@ def test_a_file_beyond_reading_is_one_clear_line(
     file.write_text(text, encoding="latin-1")
     assert command("config", "check", str(file)) == 2
     assert f"{file} is not valid TOML" in capsys.readouterr().err
-
-
-def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command("config", "schema") == 0
-    assert json.loads(capsys.readouterr().out) == config_schema()
 
 
 def test_every_option_of_a_parameter_has_its_variable_and_its_description() -> None:

@@ -33,9 +33,13 @@ with its arguments, its options, their environment variables and their defaults.
 def commands(
     command: Any, path: tuple[str, ...] = ("kvgossip",)
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command with its words, `("kvgossip", "keyring", "use")`, a group before its own."""
+    """Every command that is shown, with its words, `("kvgossip", "keyring", "use")`, a group before
+    its own."""
     yield path, command
-    for name, child in getattr(command, "commands", {}).items():
+    shown = {
+        name: child for name, child in getattr(command, "commands", {}).items() if not child.hidden
+    }
+    for name, child in shown.items():
         yield from commands(child, (*path, name))
 
 
@@ -69,7 +73,7 @@ def _section(path: tuple[str, ...], command: Any) -> list[str]:
         if each.param_type_name == "option" and not each.hidden and each.name != "help"
     ]
     parts = [f"### {' '.join(path)}\n"]
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "commands") or command.invoke_without_command:
         words = [*path, *(["[OPTIONS]"] if options else []), *map(_place, arguments)]
         parts.append(f"```text\n{' '.join(words)}\n```\n")
     parts += _text(command.help)

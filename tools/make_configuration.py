@@ -1,4 +1,5 @@
-"""Writes docs/configuration.md from the declarations of the parameters.
+"""Writes docs/configuration.md, and the sample ops/kvgossip.toml, from the declarations of the
+parameters.
 
 Run it after a change of kvgossip/config/: `python -m tools.make_configuration`.
 """
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from kvgossip.cli.settings import DEFAULT_HTTP, variable_of
-from kvgossip.config import PARAMETERS, PROFILES, Address, Parameter
+from kvgossip.config import PARAMETERS, PROFILES, Address, Parameter, config_sample
 
-PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
+ROOT = Path(__file__).parent.parent
+PAGE, SAMPLE = ROOT / "docs" / "configuration.md", ROOT / "ops" / "kvgossip.toml"
 COLUMNS = 100
 
 _HEAD = f"""\
@@ -40,10 +42,11 @@ probe_interval_s = 2.0
 wan_parameters = {{ probe_interval_s = 8.0, gossip_fanout = 5 }}
 ```
 
-`kvgossip config check FILE.toml` names the first mistake of a file, and `kvgossip config schema`
-prints its JSON schema. Programs that embed a node pass the same names to `Config(...)`, or values
-as a file writes them to `config_from(values, profile)`. An agent serves HTTP at {DEFAULT_HTTP}
-when nothing else is said, an embedded node does not.
+`kvgossip config`, with the options of an agent, shows each value and where it is from, and names
+the first mistake. `--sample` prints a file with every parameter, which is `ops/kvgossip.toml`, and
+`--schema` the JSON schema for editors. Programs that embed a node pass the same names to
+`Config(...)`, or values as a file writes them to `config_from(values, profile)`. An agent serves
+HTTP at {DEFAULT_HTTP} when nothing else is said, an embedded node does not.
 
 A **profile** is a set of defaults for a network of a kind: `lan` is the default, `wan` is for links
 between datacenters, `local` for nodes on one machine.
@@ -98,6 +101,7 @@ def _wrapped(text: str, indent: str = "") -> str:
 
 def main() -> None:
     PAGE.write_text(page(), encoding="utf-8")
+    SAMPLE.write_text(config_sample(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -54,9 +54,19 @@ ConfigFile = Annotated[
     typer.Option(envvar="KVGOSSIP_CONFIG", metavar="FILE.toml", help="A file with any parameters."),
 ]
 LogLevel = Annotated[
-    str,
+    str | None,
     typer.Option(
-        envvar="KVGOSSIP_LOG_LEVEL", metavar="LEVEL", help="debug, info, warning or error."
+        envvar="KVGOSSIP_LOG_LEVEL",
+        metavar="LEVEL",
+        help="debug, info, warning or error; default info.",
+    ),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        envvar="KVGOSSIP_LOG_FORMAT",
+        metavar="text|json",
+        help="The lines of the log on stderr: text for people, or JSON for programs; default text.",
     ),
 ]
 # On the command line alone: a variable that stays would throw away good data at every restart.
@@ -114,7 +124,8 @@ def agent(
     join_wan: Annotated[list[str] | None, _option("join_wan", _ADDRESS)] = None,
     profile: Profile = None,
     config: ConfigFile = None,
-    log_level: LogLevel = "info",
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
     free_port: FreePort = False,
     stop_on_eof: StopOnEof = False,
     output: Output = Format.TABLE,
@@ -139,10 +150,7 @@ def agent(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from kvgossip.cli.settings import Sources
 
-    # the file may say it, where nothing else does
-    source = context.get_parameter_source("log_level")
-    level = None if source is None or source.name == "DEFAULT" else log_level
-    sources = Sources(_given(context), os.environ, config, profile, level)
+    sources = Sources(given_options(context), os.environ, config)
     switches = {"free_port": free_port, "stop_on_eof": stop_on_eof}
     _run(sources, output, **switches, rebuild=rebuild, found=found)
 
@@ -159,27 +167,39 @@ def _run(sources: Sources, output: Format, **switches: bool) -> None:
     from kvgossip.cli.settings import nearest_variable, unknown_variables
     from kvgossip.runtime.loop import run
 
-    settings, log_level = sources.read()
-    log_to_stderr(log_level)
+    settings = sources.read()
+    log_to_stderr(settings.own["log_level"], settings.own["log_format"])
     for variable in unknown_variables(os.environ):
         text = f"{variable} means nothing to this version and is ignored"
         logging.getLogger("kvgossip.agent").warning("%s%s", text, nearest_variable(variable))
     open_standard_streams()
     raise_file_limit()
     return_large_blocks()
-    run(serve(settings, output, Start(**switches), Reload(sources, settings)))
+    run(serve(settings.config, output, Start(**switches), Reload(sources, settings)))
 
 
-def _given(context: typer.Context) -> dict[str, str | bool]:
-    """The parameters among the options that were given; text of `--join` may hold several."""
+def given_options(context: typer.Context) -> dict[str, str | bool]:
+    """What the command line itself gives of what a file could say, too; text of `--join` may hold
+    several."""
+    from kvgossip.cli.settings import AGENTS_OWN
     from kvgossip.config import PARAMETERS
 
     # A switch that is not given is False: no option switches off what the file switches on.
-    values = {name: value for name, value in context.params.items() if name in PARAMETERS and value}
+    values = {
+        name: value
+        for name, value in context.params.items()
+        if value and (name in PARAMETERS or name in AGENTS_OWN) and _is_typed(context, name)
+    }
     return {
         name: ",".join(value) if isinstance(value, list) else value
         for name, value in values.items()
     }
+
+
+def _is_typed(context: typer.Context, name: str) -> bool:
+    """True if the option is of the command line, and not of its variable."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,7 @@ config        Config, with the checks that need several parameters
 unix_socket   the text of a unix socket among the addresses of HTTP
 exposure      what of a node is open to whoever reaches it
 schema        the JSON schema of the file
+sample        a commented sample of the file
 """
 
 from kvgossip.config.address import (
@@ -31,7 +32,8 @@ from kvgossip.config.config import (
 from kvgossip.config.description import PARAMETERS, WAN_PARAMETERS, Parameter
 from kvgossip.config.parameters import KEY_BYTES, KEY_PATTERN, NAME_PATTERN
 from kvgossip.config.profiles import PROFILES
-from kvgossip.config.schema import config_schema
+from kvgossip.config.sample import config_sample, written
+from kvgossip.config.schema import config_schema, plain
 
 __all__ = [
     "ANYWHERE",
@@ -52,7 +54,10 @@ __all__ = [
     "check_no_key",
     "check_target",
     "config_from",
+    "config_sample",
     "config_schema",
     "parse_address",
+    "plain",
     "wan_config",
+    "written",
 ]

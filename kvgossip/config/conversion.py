@@ -28,7 +28,7 @@ Values = msgspec.defstruct(
 )
 """All parameters with the annotations of Parameters, as a class whose conversion runs no checks."""
 
-ALL_NAMES = "`kvgossip config schema` prints what there is"
+ALL_NAMES = "`kvgossip config --schema` prints what there is"
 
 _ADDRESSES = tuple(name for name, parameter in PARAMETERS.items() if parameter.is_address)
 _LISTS = ("join", "join_wan", "coordinates", "http_also", "http_hosts")

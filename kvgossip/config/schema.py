@@ -16,7 +16,7 @@ def config_schema() -> dict[str, Any]:
     """The schema (JSON Schema 2020-12) of the file that `kvgossip agent --config` reads."""
     parts = msgspec.json.schema(Values)["$defs"]
     properties: dict[str, Any] = {
-        name: {**declared, "default": _plain(PARAMETERS[name].default)}
+        name: {**declared, "default": plain(PARAMETERS[name].default)}
         for name, declared in parts["Values"]["properties"].items()
     }
     properties["http"]["anyOf"].append({"type": "array", "items": {"type": "string"}})
@@ -37,19 +37,24 @@ def config_schema() -> dict[str, Any]:
         "enum": ["debug", "info", "warning", "error"],
         "default": "info",
     }
+    form = {
+        "description": "The lines of the log of an agent: text for people, JSON for programs.",
+        "enum": ["text", "json"],
+        "default": "text",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The configuration of a kvgossip agent",
         "type": "object",
-        "properties": {"profile": profile, "log_level": level, **properties},
+        "properties": {"profile": profile, "log_level": level, "log_format": form, **properties},
         "additionalProperties": False,
         # A file writes an address as text, where Config holds a pair.
         "$defs": {"Address": {"title": "HOST:PORT", "type": "string"}},
     }
 
 
-def _plain(value: Any) -> Any:
-    """A default as a file writes it."""
+def plain(value: Any) -> Any:
+    """A value of Config, ready for JSON."""
     if isinstance(value, Address):
         return str(value)
     return list(value) if isinstance(value, tuple) else value

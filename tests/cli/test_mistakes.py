@@ -43,8 +43,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 @pytest.mark.parametrize(
     ("text", "says", "hint"),
     [
-        ("nam = 'x'", "unknown parameter 'nam': did you mean 'name'?", "config schema"),
-        ("wan_parameters = {rumor = 1}", "'rumor' cannot be set", "config schema"),
+        ("nam = 'x'", "unknown parameter 'nam': did you mean 'name'?", "config --schema"),
+        ("wan_parameters = {rumor = 1}", "'rumor' cannot be set", "config --schema"),
         ("[agent]\nname = 'x'", "there is no table 'agent'", "without the line [agent]"),
         ("http = 7480", "http = 7480 is a port alone", 'write http = "127.0.0.1:7480"'),
         ("gossip = 7481", "gossip = 7481 is a port alone", 'write gossip = "0.0.0.0:7481"'),

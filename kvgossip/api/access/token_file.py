@@ -95,12 +95,13 @@ class TokenFile:
                 log.error("the tokens from before stay: %s", problem)
             self.problem = problem
             return
-        self.problem = ""
-        if tokens.fingerprint != self.tokens.fingerprint:
+        self.problem, before = "", self.tokens
+        same = tokens.fingerprint == before.fingerprint
+        if not same:
             self.tokens = tokens
             self.on_change(tokens)
-        names = ", ".join(tokens.by_name)
-        log.info("the tokens file %s has been read again: %s", self.path, names)
+        text = "the tokens file %s has been read again%s: %s"
+        log.info(text, self.path, ", and is the same" if same else "", ", ".join(tokens.by_name))
 
 
 def check_section(token: Token) -> None:

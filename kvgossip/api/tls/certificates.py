@@ -84,10 +84,13 @@ class Certificates:
             self._watcher.cancel()
 
     def reload(self) -> None:
-        """Read the files now, as an operator wants."""
+        """Read the files now, as an operator wants, and say what came of it."""
         self._signature = None
+        served = self._reading.fingerprint
         self._doubted = look = self.look()
         self.take(look)
+        if look is not None and look.reading is not None and look.reading.fingerprint == served:
+            log.info("the TLS certificate has been read again, and is the same")
 
     async def _watch(self) -> None:
         while True:

@@ -59,7 +59,9 @@ async def test_a_manager_that_is_gone_reads_nothing_or_asks_for_nothing_holds_no
 ) -> None:
     address = str(tmp_path / "notify")
     with listening(address) as manager:
-        telling = ServiceManager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"})
+        telling = ServiceManager(
+            {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1"}
+        )
         for number in range(10_000):
             telling.tell(f"STATUS={number}")
         telling.ready("serves")
