@@ -8,8 +8,9 @@
 # ways out. Take KVGOSSIP_OPEN_HTTP=1 only where the port is published on a loopback address (-p 127.0.0.1:7480:7480), or where
 # everybody who reaches it may do everything.
 #
-# A volume at /etc/kvgossip (keyring, tokens, certificates) or /var/lib/kvgossip (KVGOSSIP_DATA_DIR) belongs to the image's user;
-# nothing is written elsewhere.
+# The data is in /var/lib/kvgossip (KVGOSSIP_DATA_DIR), a volume: name it, and the node comes back with its data and its name after
+# the container is replaced (-v kv1:/var/lib/kvgossip). KVGOSSIP_DATA_DIR= keeps it in memory alone. A volume at /etc/kvgossip
+# (keyring, tokens, certificates) belongs to the image's user as well; nothing is written elsewhere.
 #
 # Every option of `kvgossip agent` can be given after the image's name or as KVGOSSIP_... in the environment; three nodes
 # that know each other are in docker-compose.yml. Behind a package mirror:
@@ -54,7 +55,9 @@ COPY --from=build /opt/kvgossip /opt/kvgossip
 ENV PATH=/opt/kvgossip/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     KVGOSSIP_HTTP=0.0.0.0:7480 \
-    KVGOSSIP_GOSSIP=0.0.0.0:7481
+    KVGOSSIP_GOSSIP=0.0.0.0:7481 \
+    KVGOSSIP_DATA_DIR=/var/lib/kvgossip
+VOLUME /var/lib/kvgossip
 
 # A number, so that an orchestrator that demands "not root" can tell without reading /etc/passwd.
 USER 10001:10001
@@ -63,10 +66,9 @@ WORKDIR /
 EXPOSE 7480 7481/tcp 7481/udp
 STOPSIGNAL SIGTERM
 
-# http.client, because urllib would send this through a proxy that the environment names. Whom the certificate names matters to
-# those who come by another address than this.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 \
-    CMD ["python", "-c", "import http.client as http, os, ssl, sys; port = int(os.environ['KVGOSSIP_HTTP'].rpartition(':')[2]); link = http.HTTPSConnection('127.0.0.1', port, timeout=3, context=ssl._create_unverified_context()) if os.environ.get('KVGOSSIP_TLS_CERT') else http.HTTPConnection('127.0.0.1', port, timeout=3); link.request('GET', '/healthz'); sys.exit(link.getresponse().status != 200)"]
+# It asks where this agent serves, whether its environment, its file or its command line says so. Whether it has caught up is another
+# question (`kvgossip ready`): a node that waits for others need not be restarted.
+HEALTHCHECK --interval=10s --timeout=10s --start-period=20s --retries=3 CMD kvgossip ready --alive || exit 1
 
 ENTRYPOINT ["kvgossip"]
 CMD ["agent"]

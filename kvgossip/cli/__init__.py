@@ -2,7 +2,7 @@
 long happen when it runs, so that --help is quick.
 
     agent          run a node
-    config         check the file of an agent, or print its schema
+    config         show what an agent goes by, and where each value is from; the schema, a sample
     demo           start a cluster on this machine to play with
     version        print the version
     get            print the value of a key
@@ -17,6 +17,7 @@ long happen when it runs, so that --help is quick.
     dump           print many keys, as lines of JSON
     members        show the members that a node knows
     status         show a node's own view of itself
+    ready          ask the agent of this machine whether it is ready: a health check
     join           make a node join a cluster
     leave          make a node leave
     settle         make a node answer reads before it has caught up
@@ -82,6 +83,7 @@ from kvgossip.cli import (
     members,
     put,
     quarantine,
+    ready,
     release,
     rollback,
     rtt,
@@ -135,8 +137,8 @@ def _options(
 
 for command in (
     agent, config, demo, get, put, delete, list_, watch, history, rollback, release, load, dump,
-    converge, members, status, join, leave, settle, block, unblock, force_leave, export, import_,
-    quarantine, keygen, keyring, token_, tls, doctor, rtt, sim, version,
+    converge, members, status, ready, join, leave, settle, block, unblock, force_leave, export,
+    import_, quarantine, keygen, keyring, token_, tls, doctor, rtt, sim, version,
 ):  # fmt: skip
     command.register(app)
 add_node_options(app)

@@ -104,6 +104,9 @@ COUNTERS = {
     "transport_frame_bytes_sent": "Bytes over TCP: exchanges and large values.",
     "transport_frame_bytes_received": "Bytes over TCP: exchanges and large values.",
 }
+FROM_ZERO = ("entries_quarantined", "drop_fuses_blown", "set_backs")
+"""Counters of the node that are there before they count: who alerts on an increase would miss the
+first one else."""
 
 
 class Metrics(Collector):
@@ -368,6 +371,8 @@ def _numbers(status: Mapping[str, Any]) -> Iterator[Metric]:
         if name not in pooled:
             base, _, reason = name.partition(".")
             families[base, ("reason",) if reason else ()][(reason,) if reason else ()] = value
+    for name in FROM_ZERO:
+        families[name, ()].setdefault((), 0)
     for (name, labels), values in sorted(families.items()):
         if name in GAUGES:
             yield _family(GaugeMetricFamily, name, GAUGES[name], values, labels)
