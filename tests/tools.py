@@ -19,6 +19,8 @@ def lacking() -> list[str]:
         _line("chromium", "tests/browser", "chromium"),
         _line("certutil", "the test of a browser that believes a CA", "libnss3-tools"),
         _line("prometheus", "its scrapes", "prometheus"),
+        _line("promtool", "the tests of alerts", "prometheus"),
+        _line("systemd-analyze", "the tests of the unit", "systemd"),
     ]
     if os.geteuid() != 0:
         found.append("tests/netns and the tests of full disks are skipped: they need root")

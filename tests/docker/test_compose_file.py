@@ -28,7 +28,11 @@ from .base_image import ROOT
 from .cluster import NAMES
 
 SECRETS, CA = "/etc/kvgossip", "/var/lib/kvgossip"
-IMAGE_ENVIRONMENT = {"KVGOSSIP_HTTP": "0.0.0.0:7480", "KVGOSSIP_GOSSIP": "0.0.0.0:7481"}
+IMAGE_ENVIRONMENT = {
+    "KVGOSSIP_HTTP": "0.0.0.0:7480",
+    "KVGOSSIP_GOSSIP": "0.0.0.0:7481",
+    "KVGOSSIP_DATA_DIR": "/var/lib/kvgossip",
+}
 """Of the Dockerfile."""
 
 
@@ -49,12 +53,13 @@ SCRIPT: str = SERVICES["init"]["command"][0]
 
 
 def test_the_file_has_three_nodes_and_what_makes_their_secrets() -> None:
-    assert SERVICES.keys() == {"init", *NAMES}
+    assert SERVICES.keys() == {"init", *NAMES, "prometheus"}
+    assert SERVICES["prometheus"]["profiles"] == ["monitoring"]
     for setting, value in IMAGE_ENVIRONMENT.items():
         assert f" {setting}={value}" in (ROOT / "Dockerfile").read_text()
 
 
-@pytest.mark.parametrize("name", ["init", *NAMES])
+@pytest.mark.parametrize("name", ["init", *NAMES, "prometheus"])
 def test_a_container_can_do_no_more_than_it_must(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
@@ -67,7 +72,7 @@ def test_a_container_can_do_no_more_than_it_must(name: str) -> None:
 def test_a_node_waits_for_its_secrets_and_has_no_key_of_the_ca(name: str) -> None:
     service = SERVICES[name]
     assert service["depends_on"] == {"init": {"condition": "service_completed_successfully"}}
-    assert service["volumes"] == [f"secrets:{SECRETS}"]
+    assert service["volumes"] == [f"secrets:{SECRETS}", f"data{name[2:]}:/var/lib/kvgossip"]
     assert SERVICES["init"]["volumes"] == [f"secrets:{SECRETS}", f"ca:{CA}"]
     assert SERVICES["init"]["restart"] == "no"
     assert SERVICES["init"]["network_mode"] == "none"
@@ -85,6 +90,15 @@ def test_a_node_is_sealed_asks_for_tokens_and_serves_tls_on_loopback(name: str) 
     assert str(config.keyring).startswith(f"{SECRETS}/{name}/"), "a node rewrites its own"
     (port,) = SERVICES[name]["ports"]
     assert re.fullmatch(r"127\.0\.0\.1:\d+:7480", port)
+
+
+def test_prometheus_scrapes_every_node_with_the_token_and_the_ca_that_init_makes() -> None:
+    settings = yaml.safe_load((ROOT / "ops" / "prometheus.yml").read_text())
+    (job,) = settings["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"{name}:7480" for name in NAMES]}]
+    assert job["authorization"]["credentials_file"] == f"{SECRETS}/prometheus.token"
+    assert job["tls_config"]["ca_file"] == f"{SECRETS}/ca.pem"
+    assert f"secrets:{SECRETS}:ro" in SERVICES["prometheus"]["volumes"]
 
 
 # -- what init makes -------------------------------------------------------------------------------
@@ -163,6 +177,7 @@ ALL = {
     "ca/ca.key",
     "ca/ca.pem",
     "secrets/ca.pem",
+    "secrets/prometheus.token",
     "secrets/token",
     "secrets/tokens",
     *(f"secrets/{name}/{file}" for name in NAMES for file in ("keyring", "cert.pem", "cert.key")),
@@ -225,7 +240,8 @@ def test_init_that_is_cut_short_anywhere_leaves_no_half_for_the_next_start(tmp_p
         assert (done.returncode, done.stderr) == (0, ""), cut_at
         made = volumes.files()
         assert made.keys() == ALL, cut_at
-        assert made["secrets/tokens"] == f"hash of {made['secrets/token']}"
+        tokens = (made["secrets/token"], made["secrets/prometheus.token"])
+        assert made["secrets/tokens"] == "".join(f"hash of {token}" for token in tokens)
         assert len({made[f"secrets/{name}/keyring"] for name in NAMES}) == 1
         authorities = {made[f"secrets/{name}/cert.pem"] for name in NAMES}
         assert authorities == {made["secrets/ca.pem"]} == {made["ca/ca.key"]}, cut_at

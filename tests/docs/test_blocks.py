@@ -214,6 +214,8 @@ def parse(command: list[str], *, whole: bool = True) -> None:
     node, words = tree(), list(command)
     path = [words.pop(0)]
     while words and hasattr(node, "commands"):
+        if words[0].startswith("-") and not hasattr(node, "default_command"):
+            break
         if words[0] not in node.commands and hasattr(node, "default_command"):
             words.insert(0, node.default_command)
         path.append(words.pop(0))
