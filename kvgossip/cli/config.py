@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from kvgossip.cli.agent import agent, given_options
 from kvgossip.cli.errors import EXIT_CODES
-from kvgossip.cli.output import Format, Output, print_json, print_table, say
+from kvgossip.cli.output import DASH, Format, Output, print_json, print_table, say
 
 if TYPE_CHECKING:
     from kvgossip.cli.settings import Settings
@@ -83,7 +83,7 @@ def config(
         return print_json({name: dict(zip(keys, row, strict=True)) for name, *row in rows})
     print_table(
         ("parameter", "value", "from"),
-        [(name, written(value), origin) for name, value, origin in rows],
+        [(name, written(value) or DASH, origin) for name, value, origin in rows],
     )
 
 

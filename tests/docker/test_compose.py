@@ -134,9 +134,12 @@ def test_containers_can_write_nothing_but_their_volumes_and_gain_no_right(
 
 def test_the_image_alone_serves_itself_and_says_the_ways_out(cluster: Cluster) -> None:
     hardened = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
-    container = run("docker", "run", "--detach", *hardened, IMAGE).strip()
+    # the health check asks where its command line says
+    http = ("agent", "--http", "0.0.0.0:7999")
+    container = run("docker", "run", "--detach", *hardened, IMAGE, *http).strip()
     try:
-        kvgossip = ("docker", "exec", container, "kvgossip")
+        url = "KVGOSSIP_URL=http://127.0.0.1:7999"
+        kvgossip = ("docker", "exec", "--env", url, container, "kvgossip")
         eventually("it serves", lambda: " serves http://" in log_of(container))
         run(*kvgossip, "put", "a", "1")
         assert run(*kvgossip, "get", "a") == "1"
@@ -145,8 +148,13 @@ def test_the_image_alone_serves_itself_and_says_the_ways_out(cluster: Cluster) -
         for way in ("--tokens FILE", "--http unix:", "--open-http"):
             assert way in told[0]
         eventually("it is healthy", lambda: health(container) == "healthy")
+        # what replaces it has its data
+        run("docker", "stop", container)
+        read = "kvgossip agent --found & until kvgossip get a 2>/dev/null; do sleep 0.2; done"
+        volume = ("--volumes-from", container, "--entrypoint", "sh")
+        assert run("docker", "run", "--rm", *hardened, *volume, IMAGE, "-c", read).endswith("1")
     finally:
-        run("docker", "rm", "--force", container)
+        run("docker", "rm", "--force", "--volumes", container)
 
 
 def health(container: str) -> str:
