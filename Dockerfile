@@ -68,7 +68,7 @@ STOPSIGNAL SIGTERM
 
 # It asks where this agent serves, whether its environment, its file or its command line says so. Whether it has caught up is another
 # question (`kvgossip ready`): a node that waits for others need not be restarted.
-HEALTHCHECK --interval=10s --timeout=10s --start-period=20s --retries=3 CMD kvgossip ready --alive || exit 1
+HEALTHCHECK --interval=15s --timeout=10s --start-period=20s --retries=3 CMD kvgossip ready --alive || exit 1
 
 ENTRYPOINT ["kvgossip"]
 CMD ["agent"]
