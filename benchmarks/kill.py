@@ -32,7 +32,8 @@ from typing import Any
 
 from benchmarks.agents import Agent, AgentError
 from benchmarks.report import Report, Table, finish
-from kvgossip.api.client import Client, UnreachableError
+from kvgossip.client.client import Client
+from kvgossip.client.failures import UnreachableError
 from kvgossip.errors import KVGossipError
 from kvgossip.protocol.model.checksum import CHECKSUM_BYTES
 from kvgossip.protocol.model.entry import version_of
@@ -231,13 +232,13 @@ def cut_log(folder: Path, acked: Acked, rng: random.Random) -> bool:
     return True
 
 
-async def versions_at(victim: Victim) -> dict[str, str]:
+def versions_at(victim: Victim) -> dict[str, str]:
     """What a node has, as it answers it."""
     found: dict[str, str] = {}
-    async with Client(f"http://{victim.http}") as client:
+    with Client(f"http://{victim.http}") as client:
         after: str | None = ""
         while after is not None:
-            page = await client.page("", PAGE, after)
+            page = client.page("", PAGE, after)
             found.update((entry["key"], entry["version"]) for entry in page["entries"])
             after = page["after"]
     return found
@@ -260,7 +261,7 @@ async def kill_one(
         except KVGossipError as error:
             raise LostError(f"{victim.name}, {kind}: {error}") from error
     took_s = await victim.start(*(other.gossip for other in others))
-    check(acked, await versions_at(victim), f"{victim.name}, after its restart")
+    check(acked, await asyncio.to_thread(versions_at, victim), f"{victim.name}, after its restart")
     counts["kills"] += 1
     return took_s
 
@@ -271,7 +272,11 @@ async def converge(victims: list[Victim], acked: Acked) -> None:
     for victim in victims:
         while True:
             try:
-                check(acked, await versions_at(victim), f"{victim.name}, at the end")
+                check(
+                    acked,
+                    await asyncio.to_thread(versions_at, victim),
+                    f"{victim.name}, at the end",
+                )
                 break
             except (LostError, UnreachableError):
                 if time.monotonic() > deadline_s:

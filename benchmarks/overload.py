@@ -49,8 +49,8 @@ from benchmarks.kill import NODES, LostError, Victim, check, on_disk
 from benchmarks.load import HANG_S, beside, key_of, value_of
 from benchmarks.report import Report, Row, Table, finish
 from kvgossip.api.archive import parse_lines, split_lines
-from kvgossip.api.client import Client
 from kvgossip.cli.process.open_files import raise_file_limit
+from kvgossip.client.client import Client
 from kvgossip.protocol.model.entry import value_in, version_of
 from kvgossip.runtime.loop import run
 
@@ -117,8 +117,8 @@ class Trio:
         while time.monotonic() < started_s + AGREE_S:
             roots = set()
             for node in self.nodes:
-                async with Client(f"http://{node.http}", timeout_s=HANG_S) as client:
-                    roots.add((await client.status())["root"])
+                with Client(f"http://{node.http}", timeout_s=HANG_S) as client:
+                    roots.add((await asyncio.to_thread(client.status))["root"])
             if len(roots) == 1:
                 return time.monotonic() - started_s
             await asyncio.sleep(0.5)
@@ -242,11 +242,11 @@ async def overload(
 # -- what must hold ------------------------------------------------------------------------------
 
 
-async def records_of(node: Victim) -> Records:
+def records_of(node: Victim) -> Records:
     """All live entries of a node, by its export."""
     found: Records = {}
-    async with Client(f"http://{node.http}", timeout_s=AGREE_S) as client:
-        data = b"".join([part async for part in client.export()])
+    with Client(f"http://{node.http}", timeout_s=AGREE_S) as client:
+        data = b"".join(client.export())
     for key, record in parse_lines(
         [line for line in split_lines(data) if line.startswith(b'{"key":')]
     ):
@@ -273,7 +273,9 @@ async def check_writes(trio: Trio, acked: Acked) -> None:
     alone. Raises LostError.
     """
     for node in trio.nodes:
-        check_values(acked, await records_of(node), f"{node.name}, after the overload")
+        check_values(
+            acked, await asyncio.to_thread(records_of, node), f"{node.name}, after the overload"
+        )
     first, *others = trio.nodes
     await first.kill()
     on_its_disk = await asyncio.to_thread(on_disk, first.folder)
@@ -285,10 +287,14 @@ async def check_writes(trio: Trio, acked: Acked) -> None:
     for other in others:
         await other.stop()
     await first.start()
-    async with Client(f"http://{first.http}") as client:
+    with Client(f"http://{first.http}") as client:
         # the others do not come back, and so it may say that there is no more than it has
-        await client.settle()
-    check_values(acked, await records_of(first), f"{first.name}, started again from its disk")
+        await asyncio.to_thread(client.settle)
+    check_values(
+        acked,
+        await asyncio.to_thread(records_of, first),
+        f"{first.name}, started again from its disk",
+    )
 
 
 async def idle_mb(trio: Trio) -> list[float]:
@@ -299,8 +305,8 @@ async def idle_mb(trio: Trio) -> list[float]:
 
 
 async def put_big(trio: Trio) -> None:
-    async with Client(f"http://{trio.nodes[0].http}") as client:
-        await client.put("big", bytes(BIG_BYTES))
+    with Client(f"http://{trio.nodes[0].http}") as client:
+        await asyncio.to_thread(client.put, "big", bytes(BIG_BYTES))
 
 
 # -- one run -------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ The names load on first use, so that `kvgossip --help` does not pay for a node.
     releases/  pure: releases of many values at once
     runtime/   the asyncio driver: sockets, clocks, disk, watchers
     cache/     configuration inside a program, on any thread
+    client/    a node over HTTP, as whoever asks it has it
     api/       HTTP
     contrib/   the cache by the extension points of other libraries
     cli/       the command `kvgossip`

@@ -555,7 +555,8 @@ class Told_f(g):
 PLANTED = {
     "arrows point down: cli, contrib, api, cache, drivers, releases, protocol, errors": [
         ("api/routes/releases.py", "import kvgossip.cache.source"),
-        ("cache/source.py", "import kvgossip.api.client"),
+        ("cache/source.py", "import kvgossip.api.server"),
+        ("client/client.py", "import kvgossip.cache.source"),
         ("cache/table.py", "import kvgossip.contrib.named"),
         ("contrib/named.py", "import kvgossip.cli"),
         ("releases/step.py", "import kvgossip.runtime.loop"),
@@ -576,6 +577,7 @@ PLANTED = {
     "aiohttp lives in api and nowhere else": [
         ("cli/sim/cluster.py", "from aiohttp import web"),
         ("cache/member.py", "import aiohttp"),
+        ("client/client.py", "import aiohttp"),
         ("contrib/openfeature.py", "import aiohttp"),
     ],
     "arrows point down inside protocol": [

@@ -11,6 +11,4 @@ knows aiohttp.
     keys       everything that can be done with one key, by either lane
     listings   all records under a prefix, made once for all who ask
     archive    the format of an export
-    client     the other end, for the command line
-    node_url   the URL of a node, as that end has it
 """

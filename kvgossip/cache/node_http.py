@@ -1,5 +1,5 @@
-"""A node over HTTP, with the standard library alone: a process that follows must not pay for a
-client that it has no other use for."""
+"""A node over HTTP, as a process has it that follows: its stream, and writes that raise what the
+node's own API would."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from binascii import b2a_base64
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+from kvgossip.client.connection import connect
+from kvgossip.client.node_url import parse
+from kvgossip.client.trust import Trust
 from kvgossip.errors import (
     BadBatchError,
-    ConfigError,
     KVGossipError,
     LocalError,
     NoMemberError,
@@ -25,16 +27,12 @@ from kvgossip.errors import (
 )
 
 if TYPE_CHECKING:
-    import ssl
-
     from kvgossip.protocol.model.write import Writing
 
 CONNECT_S, ANSWER_S = 5.0, 30.0
 SILENCE_S = 40.0
 """A stream shows a sign of life every 15 s."""
 ERROR_BYTES_MAX = 64 * 1024
-UNIX = "unix:"
-_HINT = "write http://HOST:PORT, for example http://127.0.0.1:7480, https://HOST:PORT or unix:PATH"
 _ERRORS: dict[int, type[KVGossipError]] = {
     413: ValueTooLargeError,
     500: StorageError,
@@ -53,11 +51,9 @@ class NodeHTTP:
     instead of the machine's. Raises ConfigError."""
 
     def __init__(self, url: str, token: str = "", ca: str = "") -> None:
-        self.url = url if "://" in url or url.startswith(UNIX) else f"http://{url}"
-        self._path = _unix_path(url) if url.startswith(UNIX) else ""
-        self._host, self._port, self._tls = "localhost", 80, None
-        if not self._path:
-            self._host, self._port, self._tls = _parts_of(self.url, ca)
+        self._at = parse(url)
+        self.url = self._at.text
+        self._tls = Trust(ca).context() if self._at.is_tls else None
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def watch(self, prefix: str, cursor: str) -> Stream:
@@ -66,7 +62,7 @@ class NodeHTTP:
         connection = self._connect(CONNECT_S)
         own = connection.sock
         try:
-            target = f"/watch?prefix={quote(prefix, safe='')}&values=base64"
+            target = f"{self._at.base}/watch?prefix={quote(prefix, safe='')}&values=base64"
             connection.request("GET", target, headers={**self._headers, "Last-Event-ID": cursor})
             answer = connection.getresponse()
             if answer.status != 200:
@@ -82,7 +78,7 @@ class NodeHTTP:
         and HTTPException."""
         connection = self._connect(CONNECT_S)
         try:
-            connection.request("GET", "/healthz")
+            connection.request("GET", f"{self._at.base}/healthz")
             return age_in(connection.getresponse())
         finally:
             connection.close()
@@ -107,7 +103,8 @@ class NodeHTTP:
             connection.close()
 
     def _write_one(self, connection: http.client.HTTPConnection, each: Writing) -> str:
-        target, headers = f"/kv/{quote(each.key, safe='')}", dict(self._headers)
+        target = f"{self._at.base}/kv/{quote(each.key, safe='')}"
+        headers = dict(self._headers)
         if each.value is None:
             answer = _ask(connection, "DELETE", target, b"", headers)
             if answer.status == 404:
@@ -124,25 +121,14 @@ class NodeHTTP:
         self, connection: http.client.HTTPConnection, writes: Sequence[Writing]
     ) -> tuple[str, ...]:
         body = json.dumps({"operations": [_operation(each) for each in writes]}).encode()
-        answer = _ask(connection, "POST", "/batch", body, self._headers)
+        answer = _ask(connection, "POST", f"{self._at.base}/batch", body, self._headers)
         if answer.status == 400:
             document = _document_in(answer.body)
             raise BadBatchError(document.get("error", ""), document.get("hint", ""))
         return tuple(str(each.get("version") or "") for each in _document(answer)["results"])
 
-    def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        """A connection that is open, and whose answers may take so long."""
-        if self._path:
-            connection: http.client.HTTPConnection = _UnixConnection(self._path, CONNECT_S)
-        elif self._tls is not None:
-            connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=CONNECT_S, context=self._tls
-            )
-        else:
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_S)
-        connection.connect()
-        connection.sock.settimeout(timeout_s)
-        return connection
+    def _connect(self, answer_s: float) -> http.client.HTTPConnection:
+        return connect(self._at, self._tls, CONNECT_S, answer_s)
 
 
 class ConnectError(KVGossipError):
@@ -175,52 +161,9 @@ class Stream:
         self._own.close()
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path, self._timeout_s = path, timeout_s
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self._timeout_s)
-            self.sock.connect(self._path)
-        except BaseException:
-            self.sock.close()
-            raise
-
-
 def age_in(answer: http.client.HTTPResponse) -> int | None:
     age = answer.headers.get("KV-Synced-Age", "")
     return int(age) if age.isascii() and age.isdigit() else None
-
-
-def _unix_path(url: str) -> str:
-    # with it comes all of the configuration
-    from kvgossip.config.unix_socket import unix_path
-
-    return unix_path(url)
-
-
-def _parts_of(url: str, ca: str) -> tuple[str, int, ssl.SSLContext | None]:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ConfigError(f"{url!r} is not the URL of a node", _HINT) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query:
-        raise ConfigError(f"{url!r} is not the URL of a node", _HINT)
-    if parts.scheme == "http":
-        return parts.hostname, port or 80, None
-    import ssl
-
-    try:
-        return parts.hostname, port or 443, ssl.create_default_context(cafile=ca or None)
-    except OSError as error:
-        raise ConfigError(
-            f"the CA {ca} cannot be used: {error.strerror or error}",
-            "name a file of certificates in PEM format",
-        ) from error
 
 
 def _ask(

@@ -1,5 +1,5 @@
-"""The command `kvgossip`. One file a command, under the command's own name; imports that take
-long happen when it runs, so that --help is quick.
+"""The command `kvgossip`. One file a command, under the command's own name; what takes long is
+imported when it is used.
 
     agent          run a node
     config         show what an agent goes by, and where each value is from; the schema, a sample
@@ -44,15 +44,14 @@ long happen when it runs, so that --help is quick.
     connection     the HTTP client of a command
     node_options   the options of all that ask a node, for its token and for TLS
     output         tables, and JSON
+    streams        standard input and output: closed ones, other locales, bytes
+    tree           which commands there are, each imported when it is asked for
     errors         failures of commands, and their exit codes
-
-The order of the help is that of the loop below.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -60,44 +59,17 @@ from typing import Annotated
 import typer
 
 from kvgossip import __version__
-from kvgossip.cli import (
-    agent,
-    block,
-    config,
-    converge,
-    delete,
-    demo,
-    doctor,
-    dump,
-    export,
-    force_leave,
-    get,
-    history,
-    import_,
-    join,
-    keygen,
-    keyring,
-    leave,
-    list_,
-    load,
-    members,
-    put,
-    quarantine,
-    ready,
-    release,
-    rollback,
-    rtt,
-    settle,
-    sim,
-    status,
-    tls,
-    token_,
-    unblock,
-    version,
-    watch,
+from kvgossip.cli.errors import (
+    EXIT_CODES,
+    UNREAD,
+    UNUSABLE,
+    complain,
+    exit_code_of,
+    usage_hint,
+    usage_message,
 )
-from kvgossip.cli.errors import EXIT_CODES, UNUSABLE, complain, exit_code_of, usage_message
-from kvgossip.cli.node_options import add_node_options
+from kvgossip.cli.streams import discard_output, prepare_streams
+from kvgossip.cli.tree import MARKUP, Root
 from kvgossip.errors import KVGossipError
 
 NOTHING_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
@@ -105,9 +77,10 @@ NOTHING_TAKEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 app = typer.Typer(
     name="kvgossip",
+    cls=Root,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=MARKUP,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A replicated key-value store that lives in every process that needs it.\n\n"
     "Start with\n\n- `kvgossip demo`: a cluster of three on this machine\n- `kvgossip put greeting "
@@ -135,36 +108,29 @@ def _options(
     pass
 
 
-for command in (
-    agent, config, demo, get, put, delete, list_, watch, history, rollback, release, load, dump,
-    converge, members, status, ready, join, leave, settle, block, unblock, force_leave, export,
-    import_, quarantine, keygen, keyring, token_, tls, doctor, rtt, sim, version,
-):  # fmt: skip
-    command.register(app)
-add_node_options(app)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 the node said no, 2 wrong usage or no node."""
     sys.exit(_run(arguments))
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    prepare_streams()
     try:
         code = app(args=arguments, prog_name="kvgossip", standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except KVGossipError as error:
         complain(str(error), error.hint)
         return exit_code_of(error)
     except (typer.Abort, KeyboardInterrupt):
         return 130
+    except BrokenPipeError:
+        discard_output()
+        return UNREAD
     except OSError as error:
         if error.errno not in NOTHING_TAKEN:
             raise
         complain(f"cannot write the output: {error.strerror}", "make room there, and do it again")
-        # what is still in the buffer would fail once more at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        discard_output()
         return UNUSABLE
     except Exception as error:
         # Which class says "wrong usage" differs between versions of typer, but all of them can show
@@ -172,6 +138,6 @@ def _run(arguments: Sequence[str] | None) -> int:
         if not hasattr(error, "format_message"):
             raise
         if message := usage_message(error):
-            complain(message, "kvgossip --help, or kvgossip COMMAND --help, shows what there is")
+            complain(message, usage_hint(error))
         return UNUSABLE
     return code if isinstance(code, int) else 0

@@ -156,7 +156,7 @@ def agent(
 
 
 def _run(sources: Sources, output: Format, **switches: bool) -> None:
-    from kvgossip.cli.process.agent_process import Start, open_standard_streams, serve
+    from kvgossip.cli.process.agent_process import Start, serve
 
     # whatever this process makes is for its user alone
     os.umask(0o077)
@@ -172,7 +172,6 @@ def _run(sources: Sources, output: Format, **switches: bool) -> None:
     for variable in unknown_variables(os.environ):
         text = f"{variable} means nothing to this version and is ignored"
         logging.getLogger("kvgossip.agent").warning("%s%s", text, nearest_variable(variable))
-    open_standard_streams()
     raise_file_limit()
     return_large_blocks()
     run(serve(settings.config, output, Start(**switches), Reload(sources, settings)))

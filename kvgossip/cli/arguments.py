@@ -28,10 +28,10 @@ BlockTarget = Annotated[
 
 def check_ttl(ttl: str | None) -> None:
     """Raises CommandError for what is no time to live: no node need be asked."""
-    from kvgossip.protocol.model.entry import TTL_S_MAX, TTL_S_MIN
-
     if ttl is None:
         return
+    from kvgossip.protocol.model.entry import TTL_S_MAX, TTL_S_MIN
+
     if seconds_of("--ttl", ttl, TTL_S_MAX) < TTL_S_MIN:
         raise CommandError(
             f"--ttl = {ttl!r} is shorter than a millisecond", "write 500ms, 30s or 2m"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -18,7 +19,7 @@ from kvgossip.cli.node_options import (
 )
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 Result = TypeVar("Result")
 Url = Annotated[
@@ -71,20 +72,46 @@ def _checked(text: str, place: str) -> str:
     return found
 
 
-def ask(url: str, question: Callable[[Client], Awaitable[Result]]) -> Result:
+def ask(url: str, question: Callable[[Client], Result]) -> Result:
     """Asks the node at `url`. A refusal becomes a CommandError with exit code 1, no answer one with
     2."""
-    import asyncio
-
-    from kvgossip.api.client import Client, RefusedError
-
-    secret = token()
-
-    async def conversation() -> Result:
-        async with Client(url, token=secret, trust=given_trust()) as client:
-            return await question(client)
+    from kvgossip.client.client import Client
+    from kvgossip.client.failures import RefusedError
 
     try:
-        return asyncio.run(conversation())
+        with Client(url, token=token(), trust=given_trust()) as client:
+            return question(client)
     except RefusedError as error:
         raise CommandError(str(error), error.hint, REFUSED) from error
+
+
+def ask_each(
+    url: str, questions: Iterable[Callable[[Client], Result]], at_a_time: int
+) -> Iterator[Result]:
+    """The answers in the order of the questions, of which so many are asked at a time. The first
+    refusal ends it, as in `ask`."""
+    from concurrent.futures import ThreadPoolExecutor
+    from queue import SimpleQueue
+
+    from kvgossip.client.client import Client
+    from kvgossip.client.failures import RefusedError
+
+    idle: SimpleQueue[Client] = SimpleQueue()
+
+    def answer(question: Callable[[Client], Result]) -> Result:
+        client = idle.get()
+        try:
+            return question(client)
+        finally:
+            idle.put(client)
+
+    with ExitStack() as stack:
+        secret, trust = token(), given_trust()
+        for _ in range(at_a_time):
+            idle.put(stack.enter_context(Client(url, token=secret, trust=trust)))
+        threads = ThreadPoolExecutor(at_a_time)
+        stack.callback(threads.shutdown, cancel_futures=True)
+        try:
+            yield from threads.map(answer, questions)
+        except RefusedError as error:
+            raise CommandError(str(error), error.hint, REFUSED) from error

@@ -23,8 +23,9 @@ def delete(
         return write_and_wait(
             url,
             output,
-            lambda client, show_ack: client.write_and_wait(
-                key, None, None, wait, timeout, show_ack
+            timeout,
+            lambda client, timeout_s, show_ack: client.write_and_wait(
+                key, None, None, wait, timeout_s, show_ack
             ),
         )
     document = ask(url, lambda client: client.delete(key))

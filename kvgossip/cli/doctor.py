@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,7 +13,7 @@ from kvgossip.cli.errors import REFUSED, printable
 from kvgossip.cli.output import DASH, Format, Output, print_json, print_table, shown_ms
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 EXIT_CODES = "Exit code: 0 healthy; 1 there are findings; 2 wrong usage, or no node answers."
 
@@ -45,7 +45,7 @@ def doctor(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
         raise typer.Exit(REFUSED)
 
 
-def _with_progress(text: str, url: str, question: Callable[[Client], Awaitable[Result]]) -> Result:
+def _with_progress(text: str, url: str, question: Callable[[Client], Result]) -> Result:
     """To a terminal alone, on stderr: a pipe gets the answer and nothing else."""
     if not sys.stderr.isatty():
         return ask(url, question)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from kvgossip.cli.arguments import Prefix
-from kvgossip.cli.connection import DEFAULT_URL, Url, ask
+from kvgossip.cli.connection import DEFAULT_URL, Url, ask, ask_each
 from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.json_lines import show_progress, value_field
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
-AT_A_TIME = 64
+AT_A_TIME = 16
 PAGE = 1000
 
 
@@ -37,30 +38,29 @@ def dump(
     - `kvgossip dump > keys.ndjson`
     - `kvgossip dump app/ | grep theme`
     """
-    ask(url, lambda client: _print_all(client, prefix))
-
-
-async def _print_all(client: Client, prefix: str) -> None:
     after: str | None = ""
     printed = 0
     while after is not None:
-        page = await client.page(prefix, PAGE, after)
-        for start in range(0, len(page["entries"]), AT_A_TIME):
-            some = page["entries"][start : start + AT_A_TIME]
-            for line in await asyncio.gather(*(_line(client, entry) for entry in some)):
-                print(line, end="")
+        page = ask(url, partial(_page, prefix=prefix, after=after))
+        values = (partial(_line, entry=each) for each in page["entries"])
+        for line in ask_each(url, values, AT_A_TIME):
+            print(line, end="")
         printed += len(page["entries"])
         after = page["after"]
         if after is not None:
             show_progress(f"{printed} keys are printed")
 
 
-async def _line(client: Client, entry: dict[str, Any]) -> str:
+def _page(client: Client, prefix: str, after: str) -> Any:
+    return client.page(prefix, PAGE, after)
+
+
+def _line(client: Client, entry: dict[str, Any]) -> str:
     """Empty for a key that was deleted meanwhile."""
-    from kvgossip.api.client import RefusedError
+    from kvgossip.client.failures import RefusedError
 
     try:
-        value = (await client.get(entry["key"])).body
+        value = client.get(entry["key"]).body
     except RefusedError as error:
         if error.status == 404:
             return ""
@@ -72,7 +72,14 @@ async def _line(client: Client, entry: dict[str, Any]) -> str:
         document["ttl"] = f"{max(entry['expires_ms'] - time.time_ns() // 1_000_000, 1)}ms"
     if entry.get("flags"):
         document["flags"] = entry["flags"]
-    return json.dumps(document, ensure_ascii=False) + "\n"
+    return _json(document) + "\n"
+
+
+def _json(document: dict[str, Any]) -> str:
+    """For people to read, where the locale has all characters and a terminal obeys none."""
+    text = json.dumps(document, ensure_ascii=False)
+    readable = text.isprintable() and sys.stdout.encoding.lower() == "utf-8"
+    return text if readable else json.dumps(document)
 
 
 def register(app: typer.Typer) -> None:

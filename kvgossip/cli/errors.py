@@ -15,6 +15,9 @@ UNUSABLE = 2
 """The command could not be carried out: wrong usage or configuration, a port in use, no node at the
 URL."""
 
+UNREAD = 141
+"""Nobody reads the output any more: what a shell tells of a process that SIGPIPE has ended."""
+
 _PYDANTICS = "Value error, "
 """What the library that reads options puts before its words."""
 
@@ -50,6 +53,13 @@ def printable(text: str) -> str:
 
 def exit_code_of(error: KVGossipError) -> int:
     return error.exit_code if isinstance(error, CommandError) else UNUSABLE
+
+
+def usage_hint(error: Any) -> str:
+    """What to do about wrong usage."""
+    if getattr(error, "option_name", "").lstrip("-")[:1].isdigit():
+        return "a value that begins with '-' stands behind --, as in: kvgossip put KEY -- -1"
+    return "kvgossip --help, or kvgossip COMMAND --help, shows what there is"
 
 
 def usage_message(error: Any) -> str:

@@ -15,7 +15,7 @@ from kvgossip.cli.output import Format, Output, say
 
 if TYPE_CHECKING:
     from kvgossip.api.archive import Contents
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 
 def export(
@@ -56,12 +56,12 @@ def export(
     say(document, output, f"{contents.entries:,} entries ({tombstones}) are in {file}")
 
 
-async def _fetch(client: Client, out: IO[bytes]) -> Contents:
+def _fetch(client: Client, out: IO[bytes]) -> Contents:
     from kvgossip.api.archive import ArchiveError, Checker
 
     checker, rest, count = Checker(), b"", 0
     with progress_bar("exporting") as advance:
-        async for chunk in client.export():
+        for chunk in client.export():
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 checker.line(line + b"\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from kvgossip.cli.output import Format, Output, say
 
 if TYPE_CHECKING:
     from kvgossip.api.archive import Contents
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 BATCH_LINES = 1000
 BATCH_BYTES = 2**20
@@ -112,13 +111,13 @@ class Sending:
         #: the entries that were left out
         self.early: list[Early] = []
 
-    async def send(self, client: Client, *, wait: bool) -> None:
+    def send(self, client: Client, *, wait: bool) -> None:
         entries, done, sent = self._contents.entries, 0, 0
         with progress_bar("importing") as advance:
             try:
                 for batch in _batches(self._file):
                     sent = done + len(batch)
-                    await self._send_batch(client, batch)
+                    self._send_batch(client, batch)
                     done = sent
                     advance(done, entries)
             except BaseException:
@@ -129,10 +128,10 @@ class Sending:
                 )
                 raise
         while wait and self.early:
-            await self._send_early(client)
+            self._send_early(client)
 
-    async def _send_batch(self, client: Client, batch: Sequence[bytes]) -> None:
-        answer = await client.import_lines(b"".join(batch), self._as_new)
+    def _send_batch(self, client: Client, batch: Sequence[bytes]) -> None:
+        answer = client.import_lines(b"".join(batch), self._as_new)
         self.counts.update(answer["outcomes"])
         now_s = time.monotonic()
         for each in answer.get("ahead", ()):
@@ -140,13 +139,13 @@ class Sending:
             line = batch[each["line"] - 1]
             self.early.append(Early(line, each["key"], each["version"], due_s))
 
-    async def _send_early(self, client: Client) -> None:
+    def _send_early(self, client: Client) -> None:
         """Wait for the first ones, and send those that are due by then."""
         self.early.sort(key=lambda each: each.due_s)
         wait_s = max(self.early[0].due_s - time.monotonic(), WAIT_S_MIN)
         if wait_s >= 1:
             complain(f"waiting {wait_s:,.0f} s for {len(self.early):,} entries that are not due")
-        await asyncio.sleep(wait_s)
+        time.sleep(wait_s)
         batch: list[bytes] = []
         size, now_s = 0, time.monotonic()
         for each in self.early[:BATCH_LINES]:
@@ -157,7 +156,7 @@ class Sending:
         self.early = self.early[len(batch) :]
         self.counts["refused"] -= len(batch)
         if batch:
-            await self._send_batch(client, batch)
+            self._send_batch(client, batch)
 
 
 def _batches(file: Path) -> Iterator[list[bytes]]:

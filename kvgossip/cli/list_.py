@@ -12,7 +12,7 @@ from kvgossip.cli.errors import EXIT_CODES, complain
 from kvgossip.cli.output import Format, Output, print_json, print_table
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 PAGE_LIMIT_MAX = 1000
 
@@ -48,11 +48,11 @@ def list_keys(
         )
 
 
-async def _pages(client: Client, prefix: str, limit: int, after: str) -> dict[str, Any]:
+def _pages(client: Client, prefix: str, limit: int, after: str) -> dict[str, Any]:
     entries: list[Any] = []
     cursor: str | None = after
     while cursor is not None and len(entries) < limit:
-        page = await client.page(prefix, min(limit - len(entries), PAGE_LIMIT_MAX), cursor)
+        page = client.page(prefix, min(limit - len(entries), PAGE_LIMIT_MAX), cursor)
         entries += page["entries"]
         cursor = page["after"]
     return {"entries": entries, "after": cursor}

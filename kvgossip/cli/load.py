@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kvgossip.cli.connection import DEFAULT_URL, Url, ask
+from kvgossip.cli.connection import DEFAULT_URL, Url, ask_each
 from kvgossip.cli.errors import EXIT_CODES, CommandError
 from kvgossip.cli.json_lines import BATCH_BYTES, Item, parse_item, show_progress
 from kvgossip.cli.output import Format, Output, say
+from kvgossip.cli.streams import stdin_octets
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 BATCHES_AT_A_TIME = 4
 BATCH_KEYS = 64
@@ -45,22 +44,23 @@ def load(
     - `kvgossip dump app/ --url http://old:7480 | kvgossip load - --url http://new:7480`
     """
     items = _read(source)
-    ask(url, lambda client: _store(client, items))
+    done = 0
+    writes = (partial(_write, batch=batch) for batch in _batches(items))
+    for stored in ask_each(url, writes, BATCHES_AT_A_TIME):
+        done += stored
+        show_progress(f"{done} of {len(items)} keys are stored")
     say({"loaded": len(items)}, output, f"{len(items)} keys are stored")
 
 
 def _read(source: str) -> list[Item]:
-    with ExitStack() as stack:
-        try:
-            lines = (
-                sys.stdin.buffer if source == "-" else stack.enter_context(Path(source).open("rb"))
-            )
-        except OSError as error:
-            raise CommandError(
-                f"cannot read {source}: {error.strerror}",
-                "name a file of JSON lines, or '-' for standard input",
-            ) from error
-        return list(_items(lines))
+    try:
+        octets = stdin_octets() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise CommandError(
+            f"cannot read {source}: {error.strerror}",
+            "name a file of JSON lines, or '-' for standard input",
+        ) from error
+    return list(_items(octets.splitlines()))
 
 
 def _items(lines: Iterable[bytes]) -> Iterator[Item]:
@@ -94,34 +94,14 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield list(batch.values())
 
 
-async def _store(client: Client, items: list[Item]) -> None:
-    """Several at a time; the first refusal ends it."""
-    waiting = _batches(items)
-    done = 0
-
-    async def work() -> None:
-        nonlocal done
-        for batch in waiting:
-            await _write(client, batch)
-            done += len(batch)
-            show_progress(f"{done} of {len(items)} keys are stored")
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(BATCHES_AT_A_TIME):
-                group.create_task(work())
-    except ExceptionGroup as failed:
-        raise failed.exceptions[0] from None
-
-
-async def _write(client: Client, batch: list[Item]) -> None:
+def _write(client: Client, batch: list[Item]) -> int:
+    """How many it has stored."""
     first = batch[0]
     if len(first.value) > BATCH_BYTES:
-        await client.put(
-            first.key, first.value, first.more.get("content_type"), first.more.get("ttl")
-        )
+        client.put(first.key, first.value, first.more.get("content_type"), first.more.get("ttl"))
     else:
-        await client.batch([item.operation() for item in batch])
+        client.batch([item.operation() for item in batch])
+    return len(batch)
 
 
 def register(app: typer.Typer) -> None:

@@ -35,7 +35,8 @@ def members(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
         "generation",
         "incarnation",
     )
-    print_table(columns, ([member[column] for column in columns] for member in document["members"]))
+    rows = ([member[column] for column in columns] for member in document["members"])
+    print_table(columns, rows, spare=2)
 
 
 def _rtt(member: dict[str, Any]) -> str:

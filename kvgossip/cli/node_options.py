@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from kvgossip.api.tls.trust import Trust
+    from kvgossip.client.trust import Trust
 
 TOKEN_VARIABLE = "KVGOSSIP_TOKEN"
 FILE_VARIABLE = "KVGOSSIP_TOKEN_FILE"
@@ -26,7 +26,7 @@ FILE_VARIABLE = "KVGOSSIP_TOKEN_FILE"
 _PANEL = "TLS"
 _OPTIONS: dict[str, Any] = {
     "token_file": Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--token-file",
             metavar="FILE",
@@ -73,12 +73,13 @@ _given: ContextVar[Mapping[str, Any]] = ContextVar("_given", default=_NOTHING)
 
 def given_token_file() -> Path | None:
     """What --token-file of the command that runs says."""
-    return _given.get()["token_file"]  # type: ignore[no-any-return]
+    given = _given.get()["token_file"]
+    return None if given is None else Path(given)
 
 
 def given_trust() -> Trust:
     """What its options for TLS say."""
-    from kvgossip.api.tls.trust import Trust
+    from kvgossip.client.trust import Trust
 
     given = _given.get()
     return Trust(*(given[name] or "" for name in ("tls_ca", "tls_cert", "tls_cert_key")))
@@ -86,18 +87,17 @@ def given_trust() -> Trust:
 
 def add_node_options(app: typer.Typer) -> None:
     """To all commands of `app` with a --url."""
-    for command in _asking(app):
-        command.callback = _with_options(command.callback)
-
-
-def _asking(app: typer.Typer) -> Iterator[Any]:
-    """The commands of `app` with a --url, those of its groups among them."""
-    for command in app.registered_commands:
+    for command in commands_of(app):
         if command.callback is not None and "url" in inspect.signature(command.callback).parameters:
-            yield command
+            command.callback = _with_options(command.callback)
+
+
+def commands_of(app: typer.Typer) -> Iterator[Any]:
+    """What typer knows of the commands of `app`, those of its groups among them."""
+    yield from app.registered_commands
     for group in app.registered_groups:
         if group.typer_instance is not None:
-            yield from _asking(group.typer_instance)
+            yield from commands_of(group.typer_instance)
 
 
 def _with_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -28,32 +28,38 @@ Output = Annotated[
 
 
 def print_json(document: Any) -> None:
-    """What a terminal might obey is escaped, as JSON escapes it."""
-    text = json.dumps(document, indent=2, ensure_ascii=False)
-    print("\n".join(map(_visible, text.split("\n"))))
+    """In ASCII: no locale changes it, and a terminal finds nothing in it to obey."""
+    print(json.dumps(document, indent=2))
 
 
-def _visible(line: str) -> str:
-    if line.isprintable():
-        return line
-    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in line)
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table whose cells are taken literally."""
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], spare: int = 0) -> None:
+    """A table whose cells are taken literally. In a terminal that is too narrow, the last `spare`
+    columns are left out, and it says so."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=box.SIMPLE, pad_edge=False, show_edge=False)
-    for row in rows:
-        table.add_row(
-            *(Text(printable("" if cell is None else str(cell)), overflow="fold") for cell in row)
-        )
+    cells = [[printable("" if cell is None else str(cell)) for cell in row] for row in rows]
     # In a pipe there is no width to fit into: never cut or fold what a program may read.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-    console.print(table)
+    shown = len(columns)
+    if spare and _width([columns, *cells]) > console.width:
+        shown -= spare
+    table = Table(*columns[:shown], box=box.SIMPLE, pad_edge=False, show_edge=False)
+    for row in cells:
+        table.add_row(*(Text(cell, overflow="fold") for cell in row[:shown]))
+    # rich has its own end for a process whose reader has gone
+    with console.capture() as captured:
+        console.print(table)
+    print(captured.get(), end="")
+    if shown < len(columns):
+        print(f"(no room for {', '.join(columns[shown:])}: a wider terminal or -o json shows them)")
+
+
+def _width(rows: Sequence[Sequence[str]]) -> int:
+    """That of a table of these rows, all its columns and what is between them."""
+    return sum(max(map(len, column)) + 3 for column in zip(*rows, strict=True)) - 3
 
 
 def say(document: Any, output: Format, sentence: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from kvgossip.cli.arguments import Key, check_ttl
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
 from kvgossip.cli.errors import EXIT_CODES, CommandError
 from kvgossip.cli.output import Format, Output, say
+from kvgossip.cli.streams import stdin_octets
 from kvgossip.cli.write_concern import Timeout, Wait, write_and_wait
 
 
@@ -58,8 +58,9 @@ def put(
         return write_and_wait(
             url,
             output,
-            lambda client, show_ack: client.write_and_wait(
-                key, body, content_type, wait, timeout, show_ack, ttl
+            timeout,
+            lambda client, timeout_s, show_ack: client.write_and_wait(
+                key, body, content_type, wait, timeout_s, show_ack, ttl
             ),
         )
     document = ask(url, lambda client: client.put(key, body, content_type, ttl))
@@ -68,7 +69,7 @@ def put(
 
 def _read_value(value: str) -> bytes:
     if value == "-":
-        return sys.stdin.buffer.read()
+        return stdin_octets()
     if not value.startswith("@"):
         return value.encode("utf-8", "surrogateescape")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +10,10 @@ import typer
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
 from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.output import Format, Output, print_json, print_table, say
+from kvgossip.cli.streams import print_octets
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,15 +40,13 @@ def list_values(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
 
 
 def show(number: Number, url: Url = DEFAULT_URL) -> None:
-    """Print one value: its raw bytes, nothing added.
+    """Print one value: its raw bytes, nothing added. At a terminal, what it might obey is escaped.
 
     Examples:
 
     - `kvgossip quarantine show 0000018bcfe56800 > value`
     """
-    reply = ask(url, lambda client: client.quarantined(number))
-    sys.stdout.buffer.write(reply.body)
-    sys.stdout.buffer.flush()
+    print_octets(ask(url, lambda client: client.quarantined(number)).body)
 
 
 def restore(
@@ -98,15 +96,15 @@ def confirm(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
     say(document, output, f"{document['confirmed']} values may go, as soon as that member says so")
 
 
-async def _restore_all(client: Client, since_ms: int) -> dict[str, int]:
-    from kvgossip.api.client import RefusedError
+def _restore_all(client: Client, since_ms: int) -> dict[str, int]:
+    from kvgossip.client.failures import RefusedError
 
     restored = newer = 0
-    for value in await _pages(client):
+    for value in _pages(client):
         if value["wall_ms"] < since_ms:
             continue
         try:
-            await client.restore_quarantined(value["number"])
+            client.restore_quarantined(value["number"])
             restored += 1
         except RefusedError as fault:
             if fault.status != CONFLICT:
@@ -123,11 +121,11 @@ def _since_ms(text: str) -> int:
         raise typer.BadParameter(text) from fault
 
 
-async def _pages(client: Client) -> list[Any]:
+def _pages(client: Client) -> list[Any]:
     values: list[Any] = []
     after: str | None = ""
     while after is not None:
-        page = await client.quarantine(after)
+        page = client.quarantine(after)
         values += page["values"]
         after = page["after"]
     return values

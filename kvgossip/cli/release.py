@@ -6,7 +6,6 @@ nothing else. Where it ends early, a canary stays a canary, and `release status`
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
 import time
@@ -22,9 +21,10 @@ from kvgossip.cli.connection import DEFAULT_URL, Url, ask
 from kvgossip.cli.errors import EXIT_CODES, REFUSED, CommandError, complain
 from kvgossip.cli.json_lines import show_progress
 from kvgossip.cli.output import DASH, Format, Output, print_json, print_table, say
+from kvgossip.cli.streams import stdin_octets
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 PAUSE_S = 0.25
 BAKE_MAX_S = 86_400.0
@@ -255,35 +255,33 @@ def _step(url: str, output: Format, prefix: str, what: str, name: str) -> None:
     say(document, output, f"{document['release'] or 'no release'} is for all under {prefix}")
 
 
-async def _conduct(
+def _conduct(
     client: Client, prefix: str, values: Any, query: dict[str, str], trial: Trial
 ) -> tuple[Any, Seen, Ending]:
     """The release, what became of it, and how it ended."""
     given = {key: value for key, value in query.items() if value}
-    document = await client.releases("PUT", prefix, given, {"values": values})
+    document = client.releases("PUT", prefix, given, {"values": values})
     name = document["made"]
-    seen = await _watch(client, prefix, name, trial, trial.bake_s)
+    seen = _watch(client, prefix, name, trial, trial.bake_s)
     if seen.refused and trial.abort:
-        await client.releases("POST", prefix, {"withdraw": name})
+        client.releases("POST", prefix, {"withdraw": name})
         return document, seen, Ending.WITHDRAWN
     if not trial.is_canary:
         return document, seen, Ending.MADE
     if trial.bake_s is None or seen.refused or not seen.applied:
         # a trial on nobody proves nothing
         return document, seen, Ending.CANARY
-    await client.releases("POST", prefix, {"promote": name})
-    return document, await _watch(client, prefix, name, trial, None), Ending.PROMOTED
+    client.releases("POST", prefix, {"promote": name})
+    return document, _watch(client, prefix, name, trial, None), Ending.PROMOTED
 
 
-async def _watch(
-    client: Client, prefix: str, name: str, trial: Trial, bake_s: float | None
-) -> Seen:
+def _watch(client: Client, prefix: str, name: str, trial: Trial, bake_s: float | None) -> Seen:
     """The last look at a release: when it is refused and that ends the trial, when it has baked,
     or, where it need not, when all have answered or the time is up."""
     start_s = time.monotonic()
     lasts_s = trial.timeout_s if bake_s is None else bake_s
     while True:
-        seen = _seen(await client.releases("GET", prefix), name)
+        seen = _seen(client.releases("GET", prefix), name)
         passed_s = time.monotonic() - start_s
         show_progress(f"{name}: {seen}; {passed_s:.0f} of {lasts_s:.0f} s ")
         is_over = not seen.undecided if bake_s is None else bool(seen.refused and trial.abort)
@@ -291,7 +289,7 @@ async def _watch(
             if sys.stderr.isatty():
                 print(file=sys.stderr)
             return seen
-        await asyncio.sleep(min(PAUSE_S, lasts_s - passed_s))
+        time.sleep(min(PAUSE_S, lasts_s - passed_s))
 
 
 def _seen(document: Any, name: str) -> Seen:
@@ -314,7 +312,7 @@ def _seen(document: Any, name: str) -> Seen:
 def _values_in(file: str) -> Any:
     """The object in this file. Raises CommandError."""
     try:
-        octets = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        octets = stdin_octets() if file == "-" else Path(file).read_bytes()
         values = json.loads(octets)
     except OSError as error:
         raise CommandError(

@@ -12,7 +12,7 @@ from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.output import Format, Output, say
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
 Version = Annotated[
     str, typer.Argument(metavar="VERSION", help="One of those that `kvgossip history` lists.")
@@ -37,16 +37,16 @@ def rollback(
     )
 
 
-async def _write_again(client: Client, key: str, version: str) -> Any:
+def _write_again(client: Client, key: str, version: str) -> Any:
     entry = next(
-        (each for each in (await client.history(key))["versions"] if each["version"] == version),
+        (each for each in client.history(key)["versions"] if each["version"] == version),
         None,
     )
     if entry is not None and entry["deleted"]:
-        return await client.delete(key)
-    earlier = await client.history_value(key, version)
+        return client.delete(key)
+    earlier = client.history_value(key, version)
     content_type = entry["content_type"] if entry is not None else None
-    return await client.put(key, earlier.body, content_type)
+    return client.put(key, earlier.body, content_type)
 
 
 def register(app: typer.Typer) -> None:

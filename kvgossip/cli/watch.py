@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +15,7 @@ from kvgossip.cli.errors import EXIT_CODES, complain, printable
 from kvgossip.cli.output import Format, Output
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client, StreamEvent
+    from kvgossip.client.client import Client, StreamEvent
 
 PAUSE_MIN_S = 0.25
 PAUSE_MAX_S = 10.0
@@ -68,41 +67,31 @@ def watch(
     """
     query = {"key": key} if key else {"prefix": prefix}
     query |= {"values": values, "coalesce": coalesce}
-    try:
-        ask(url, lambda client: _print_all(client, query, since or None, count, output))
-    except BrokenPipeError:
-        # the reader of the pipe has enough; the rest that Python would flush has nowhere to go
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    ask(url, lambda client: _print_all(client, query, since or None, count, output))
 
 
-async def _print_all(
+def _print_all(
     client: Client, query: dict[str, str], since: str | None, count: int, output: Format
 ) -> None:
     changes = 0
-    async for event in _for_ever(client, query, since):
-        line = json.dumps(
-            {"event": event.event, "cursor": event.cursor, **event.data}, ensure_ascii=False
-        )
-        print(line if output is Format.JSON else _line(event), flush=True)
+    for event in _for_ever(client, query, since):
+        document = {"event": event.event, "cursor": event.cursor, **event.data}
+        print(json.dumps(document) if output is Format.JSON else _line(event), flush=True)
         changes += event.event not in _SENTENCES
         if count and changes >= count:
             return
 
 
-async def _for_ever(
-    client: Client, query: dict[str, str], cursor: str | None
-) -> AsyncIterator[StreamEvent]:
+def _for_ever(client: Client, query: dict[str, str], cursor: str | None) -> Iterator[StreamEvent]:
     """The events of one stream after the other, each going on where the one before ended. Raises
     when there never was one."""
-    import asyncio
-
-    from kvgossip.api.client import RefusedError, UnreachableError
+    from kvgossip.client.failures import RefusedError, UnreachableError
 
     connected, pause_s = False, PAUSE_MIN_S
     while True:
         why, hint = "the stream ended", ""
         try:
-            async for event in client.watch(query, cursor):
+            for event in client.watch(query, cursor):
                 connected, pause_s, cursor = True, PAUSE_MIN_S, event.cursor
                 if event.event == "cut":
                     why, hint = event.data["error"], event.data["hint"]
@@ -114,7 +103,7 @@ async def _for_ever(
                 raise
             why = str(error)
         complain(f"{why}; going on from {cursor}", hint if "resync" not in hint else "")
-        await asyncio.sleep(pause_s)
+        time.sleep(pause_s)
         pause_s = min(2 * pause_s, PAUSE_MAX_S)
 
 
@@ -122,7 +111,9 @@ def _line(event: StreamEvent) -> str:
     if event.event in _SENTENCES:
         return _SENTENCES[event.event]
     data: dict[str, Any] = event.data
-    value = data.get("value", data.get("value_base64"))
+    value = data.get("value")
+    if "value_base64" in data:
+        value = f"base64: {data['value_base64']}"
     parts = [
         f"{event.event:<6}",
         data["key"],

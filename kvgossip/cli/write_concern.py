@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kvgossip.cli.arguments import seconds_of
 from kvgossip.cli.connection import ask
 from kvgossip.cli.errors import REFUSED, complain, printable
 from kvgossip.cli.output import Format, say
 
 if TYPE_CHECKING:
-    from kvgossip.api.client import Client
+    from kvgossip.client.client import Client
 
+WAIT_MAX_S = 3600.0
 Wait = Annotated[
     str | None,
     typer.Option(
@@ -33,17 +35,19 @@ Timeout = Annotated[
 def write_and_wait(
     url: str,
     output: Format,
-    write: Callable[[Client, Callable[[dict[str, Any]], None]], Awaitable[Any]],
+    timeout: str,
+    write: Callable[[Client, float, Callable[[dict[str, Any]], None]], Any],
 ) -> None:
     """Write, show each member that holds the write as soon as it does, and the result. Exits with 1
-    where the write concern was not met in time. `write` is given a client, and a callback for each
-    ack."""
+    where the write concern was not met in time. `write` is given a client, the seconds of
+    `timeout`, and a callback for each ack."""
+    timeout_s = seconds_of("--timeout", timeout, WAIT_MAX_S)
 
     def show_ack(ack: dict[str, Any]) -> None:
         if output is not Format.JSON:
             print(f"held by {printable(ack['name'])} after {ack['ms']:.1f} ms", flush=True)
 
-    document = ask(url, lambda client: write(client, show_ack))
+    document = ask(url, lambda client: write(client, timeout_s, show_ack))
     for each in document["lacking"]:
         if output is not Format.JSON:
             print(f"not held by {printable(each['name'])} ({each['state']})")

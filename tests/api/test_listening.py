@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from kvgossip import Config, Node
-from kvgossip.api.client import Client, UnreachableError
 from kvgossip.api.listening import PortInUseError, close_listener, listen, listen_unix
 from kvgossip.api.server import ApiServer
+from kvgossip.client.failures import UnreachableError
 from kvgossip.config import Address
 from kvgossip.errors import ConfigError
 from tests.api.serving import ANYWHERE
+from tests.asking import AsyncClient
 
 
 @contextmanager
@@ -93,13 +94,13 @@ async def test_a_server_answers_on_tcp_and_unix_sockets_with_streams_and_stops_o
         await server.start()
         assert server.urls[1] == f"unix:{path}"
         for number, url in enumerate(server.urls):
-            async with Client(url) as client:
+            async with AsyncClient(url) as client:
                 await client.put(f"k{number}", b"1")
                 assert (await client.get(f"k{number}")).body == b"1"
                 assert (await client.status())["keys"] == number + 1
                 lines = b"".join([part async for part in client.export()])
                 assert lines.count(b"\n") == number + 3
-        async with Client(f"unix:{path}") as client:
+        async with AsyncClient(f"unix:{path}") as client:
             events = client.watch({"prefix": "w"}, None)
             task = asyncio.ensure_future(anext(events))
             # the stream begins with a sign of life
@@ -110,10 +111,10 @@ async def test_a_server_answers_on_tcp_and_unix_sockets_with_streams_and_stops_o
                     assert event.data["key"] == "w1"
                     break
             await written
-            await events.aclose()  # type: ignore[attr-defined]
+            await events.aclose()
         await server.stop()
     assert not path.exists()
-    async with Client(f"unix:{path}") as client:
+    async with AsyncClient(f"unix:{path}") as client:
         with pytest.raises(UnreachableError, match=f"no node answers at unix:{path}") as caught:
             await client.status()
     assert "kvgossip agent" in caught.value.hint
@@ -130,7 +131,7 @@ async def test_a_server_of_a_unix_socket_alone_has_no_address(tmp_path: Path) ->
 
 @pytest.mark.parametrize("url", ["unix:", "unix:/x/", f"unix:/{'x' * 107}"])
 def test_what_is_no_path_of_a_socket_is_refused_in_words(url: str) -> None:
-    for make in (Client, listen_unix):
+    for make in (AsyncClient, listen_unix):
         with pytest.raises(ConfigError, match="unix socket") as caught:
             make(url)
         assert caught.value.hint

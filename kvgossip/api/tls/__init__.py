@@ -4,6 +4,5 @@ link          one connection: a protocol to the real transport, a transport to i
 handshakes    how much of each turn of the event loop goes to handshakes
 certificates  the files: read, checked, read again when they change
 reading       one reading of them: what is wrong with it, and until when it holds
-trust         the other end: what a client believes and shows, and failures in words
 issue         makes a CA and certificates for trials
 """

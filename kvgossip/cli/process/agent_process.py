@@ -40,16 +40,6 @@ _stdout = DaemonThreads("kvgossip-stdout", 1)
 log = logging.getLogger("kvgossip.agent")
 
 
-def open_standard_streams() -> None:
-    """A process that was started without them would give their numbers to its sockets; uvloop ends
-    it for that."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
 class Start(NamedTuple):
     """What holds for one start alone; see the options of these names."""
 

@@ -334,8 +334,8 @@ class JoinHandshake:
         """Nobody listens there, so a join that was sent there failed."""
         self.failed(
             address,
-            f"no answer from {address}: is a node running there, and does a firewall let TCP and "
-            "UDP through?",
+            f"no answer from {address}: is a node running there, is this its gossip port (that of "
+            "HTTP is another), and does a firewall let TCP and UDP through?",
             logged=False,
         )
 

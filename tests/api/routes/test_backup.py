@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 
 import kvgossip.cli
 from kvgossip.api.archive import ArchiveError, Checker, Contents, Writer, parse_lines, split_lines
-from kvgossip.api.client import Client, RefusedError
 from kvgossip.api.listening import listen
 from kvgossip.api.server import ApiServer
+from kvgossip.client.failures import RefusedError
 from kvgossip.config import Address
 from kvgossip.errors import NotFoundError, NotSettledError
 from kvgossip.protocol.effect import Dropped, Quarantined
@@ -41,6 +41,7 @@ from kvgossip.runtime.changes.snapshot import Snapshot
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.node import Node
+from tests.asking import AsyncClient
 from tests.protocol.net import WALL_MS, at, changed, make_replica, record, version
 from tests.runtime.test_node import TIMEOUT_S, configured, until, until_value
 
@@ -289,18 +290,18 @@ def test_a_backup_does_not_take_clocks_along_by_more_than_a_second(
 
 
 @asynccontextmanager
-async def served(**settings: Any) -> AsyncIterator[tuple[Node, Client]]:
+async def served(**settings: Any) -> AsyncIterator[tuple[Node, AsyncClient]]:
     async with Node(configured(**settings)) as node:
         server = ApiServer(node, listen(Address("127.0.0.1", 0)))
         await server.start()
         try:
-            async with Client(f"http://{server.address}") as client:
+            async with AsyncClient(f"http://{server.address}") as client:
                 yield node, client
         finally:
             await server.stop()
 
 
-async def exported(client: Client) -> list[bytes]:
+async def exported(client: AsyncClient) -> list[bytes]:
     return list(split_lines(b"".join([piece async for piece in client.export()])))
 
 
@@ -349,8 +350,10 @@ async def test_an_export_that_nobody_reads_to_its_end_costs_nothing_afterwards()
             await node.put(f"key-{number}", random.Random(number).randbytes(500_000))
         pieces = client.export()
         await anext(pieces)
-        with pytest.raises(RefusedError, match="exported already"):
-            await exported(client)
+        # a client asks one question at a time
+        async with AsyncClient(client.url) as other:
+            with pytest.raises(RefusedError, match="exported already"):
+                await exported(other)
         await pieces.aclose()
         async with asyncio.timeout(TIMEOUT_S):
             while node._running.publisher.snapshots:  # noqa: ASYNC110 - nobody sets an event

@@ -13,14 +13,15 @@ from typing import Any
 
 import pytest
 
-from kvgossip.api.client import Client, UnreachableError
 from kvgossip.api.lanes.overload import ALERT
 from kvgossip.api.tls.certificates import Certificates
 from kvgossip.api.tls.issue import make
 from kvgossip.api.tls.reading import Files
-from kvgossip.api.tls.trust import Trust, failure
+from kvgossip.client.failures import UnreachableError
+from kvgossip.client.trust import Trust, failure
 from tests.api.serving import Reply, Serve, Served, read_reply
 from tests.api.tls.files import CLIENT, HOST, ca_of, client_context, made, until
+from tests.asking import AsyncClient
 
 PATIENCE_S = 60.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -120,7 +121,7 @@ async def test_a_client_that_reads_slowly_gets_everything_and_the_node_does_not_
 
 async def test_a_stream_of_changes_works_over_tls(secured: Served, files: Files) -> None:
     url = f"https://{secured.server.address}"
-    async with Client(url, trust=Trust(ca_of(files))) as client, asyncio.timeout(PATIENCE_S):
+    async with AsyncClient(url, trust=Trust(ca_of(files))) as client, asyncio.timeout(PATIENCE_S):
         await client.put("a/1", b"1")
         stream = client.watch({"prefix": "a/", "values": "text"}, "0")
         seen: list[Any] = []
@@ -176,7 +177,7 @@ async def test_tls_on_a_port_of_plain_http_is_told_so(served: Served, files: Fil
     assert reply.json["error"] == "this port speaks plain HTTP, and the client TLS"
     writer.close()
     await writer.wait_closed()
-    async with Client(f"https://{served.server.address}") as client:
+    async with AsyncClient(f"https://{served.server.address}") as client:
         with pytest.raises(UnreachableError, match="does not speak HTTPS") as caught:
             await client.status()
     assert f"http://{served.server.address}" in caught.value.hint
@@ -260,7 +261,7 @@ async def test_where_there_is_no_room_even_to_be_refused_a_client_gets_an_alert(
     served = await serve(certificates=Certificates(files), http_connections_max=1)
     first = await connect(served, client_context(files))
     await begin_asking(served, first)
-    async with Client(f"https://{served.server.address}", trust=Trust(ca_of(files))) as client:
+    async with AsyncClient(f"https://{served.server.address}", trust=Trust(ca_of(files))) as client:
         with pytest.raises(UnreachableError, match="too many connections"):
             await client.status()
     assert counts(served)["connections_turned_away"] == 1
@@ -286,7 +287,7 @@ async def test_a_client_that_asks_for_another_host_than_the_certificate_s_is_tol
     elsewhere = Files(str(tmp_path / "elsewhere.pem"), str(tmp_path / "elsewhere.key"))
     served = await serve(certificates=Certificates(elsewhere))
     url = f"https://{served.server.address}"
-    async with Client(url, trust=Trust(ca_of(elsewhere))) as client:
+    async with AsyncClient(url, trust=Trust(ca_of(elsewhere))) as client:
         with pytest.raises(UnreachableError, match="is for another host"):
             await client.status()
 
@@ -324,11 +325,11 @@ async def test_a_client_without_a_certificate_of_the_ca_of_clients_is_refused_in
         (files.cert, "it is none for clients"),
     ):
         trust = Trust(ca_of(files), cert, cert.replace(".pem", ".key"))
-        async with Client(url, trust=trust) as client:
+        async with AsyncClient(url, trust=trust) as client:
             with pytest.raises(UnreachableError, match=words):
                 await client.status()
     own = Trust(ca_of(files), str(folder / f"{CLIENT}.pem"), str(folder / f"{CLIENT}.key"))
-    async with Client(url, trust=own) as client:
+    async with AsyncClient(url, trust=own) as client:
         tls = (await client.status())["tls"]
         assert tls["clients_need_certificate"]
     assert counts(served)["handshakes_failed"] >= 3

@@ -114,8 +114,8 @@ def test_an_address_where_nobody_listens_is_reported_and_tried_again() -> None:
     net.add("b", 1, join=(SEED,))
     net.run(0.5)
     text = (
-        f"no answer from {SEED}: is a node running there, and does a firewall let TCP and UDP "
-        "through?"
+        f"no answer from {SEED}: is a node running there, is this its gossip port (that of HTTP is "
+        "another), and does a firewall let TCP and UDP through?"
     )
     assert refusals(net, "b") == [text]
     net.add("a", 0)

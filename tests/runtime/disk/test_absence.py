@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kill import Victim
-from kvgossip.api.client import Client, RefusedError
+from kvgossip.client.failures import RefusedError
+from tests.asking import AsyncClient
 
 TIMEOUT_S = 60.0
 
@@ -38,23 +39,23 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def value(client: Client, key: str) -> bytes | None:
+async def value(client: AsyncClient, key: str) -> bytes | None:
     try:
-        return (await client.get(key)).body
+        return bytes((await client.get(key)).body)
     except RefusedError as error:
         if error.status != 404:
             raise
         return None
 
 
-async def until_value(client: Client, key: str, wanted: bytes | None) -> None:
+async def until_value(client: AsyncClient, key: str, wanted: bytes | None) -> None:
     async def has() -> bool:
         return await value(client, key) == wanted
 
     await until(has)
 
 
-async def has_collected(client: Client) -> bool:
+async def has_collected(client: AsyncClient) -> bool:
     """No certificate is there any more, and the one key that was kept."""
     told = await client.status()
     return bool(
@@ -63,11 +64,11 @@ async def has_collected(client: Client) -> bool:
     )
 
 
-async def is_forgotten(client: Client, name: str) -> bool:
+async def is_forgotten(client: AsyncClient, name: str) -> bool:
     return name not in [member["name"] for member in (await client.members())["members"]]
 
 
-async def has_been_pruned(client: Client, name: str) -> bool:
+async def has_been_pruned(client: AsyncClient, name: str) -> bool:
     """An operator says that it will not come back: taken only once it is believed dead."""
     try:
         await client.force_leave(name, prune=True)
@@ -76,7 +77,7 @@ async def has_been_pruned(client: Client, name: str) -> bool:
     return True
 
 
-async def has_quarantined(client: Client) -> bool:
+async def has_quarantined(client: AsyncClient) -> bool:
     return bool((await client.quarantine())["values"])
 
 
@@ -87,7 +88,7 @@ async def test_lesson_01_what_was_deleted_while_a_node_was_away_and_forgotten_st
     parameters = {"forget_after_s": 3} if by == "time" else {}
     async with agents(tmp_path, **parameters) as (first, second, away), AsyncExitStack() as stack:
         one, two, three = [
-            await stack.enter_async_context(Client(f"http://{each.http}"))
+            await stack.enter_async_context(AsyncClient(f"http://{each.http}"))
             for each in (first, second, away)
         ]
         # acknowledged by the node that will be away: so they are on its disk
@@ -108,7 +109,7 @@ async def test_lesson_01_what_was_deleted_while_a_node_was_away_and_forgotten_st
 
         await away.start(first.gossip)
         await away.settled()
-        async with Client(f"http://{away.http}") as three:
+        async with AsyncClient(f"http://{away.http}") as three:
             await until_value(three, "deleted", None)
             # what was taken out is told at once, and listed from the disk
             await until(partial(has_quarantined, three))

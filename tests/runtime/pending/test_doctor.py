@@ -15,7 +15,6 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from kvgossip.api.client import Client
 from kvgossip.api.listening import listen
 from kvgossip.api.server import ApiServer
 from kvgossip.cli import doctor as doctor_module
@@ -26,6 +25,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.node import Node
+from tests.asking import AsyncClient
 from tests.runtime.test_node import (
     GATEWAY,
     LOOPBACK,
@@ -232,7 +232,7 @@ async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit()
             await until(
                 lambda: one._running.replica.pools.lan.membership.round_trips.of("n2") is not None
             )
-            async with Client(str(server.address)) as client:
+            async with AsyncClient(str(server.address)) as client:
                 await examined(client.doctor, lambda doctor_report: bool(doctor_report["healthy"]))
                 assert (await client.rtt("", "n2"))["from"] == "n1"
                 member = next(

@@ -1,0 +1,214 @@
+"""The other end of the API: every route that a command needs, as a method that waits for its
+answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from kvgossip.client.conversation import Conversation, Reply, content_type_header
+from kvgossip.client.failures import NO_NODE, RefusedError, UnreachableError, broken_off
+
+STREAM_TIMEOUT_S = 60.0
+"""A stream shows a sign of life every 15 s; after a minute without one it is lost."""
+LINES = "application/x-ndjson"
+
+
+class StreamEvent(NamedTuple):
+    """One block of a stream: the event's name and document, and the cursor to come back with after
+    it. A sign of life has an empty name."""
+
+    event: str
+    cursor: str
+    data: Any
+
+
+class Client(Conversation):
+    """One method for each route; every one raises UnreachableError or RefusedError."""
+
+    def get(self, key: str) -> Reply:
+        """The value's bytes; its headers have version and content type."""
+        return self._call("GET", _path_of(key))
+
+    def put(
+        self, key: str, value: bytes, content_type: str | None = None, ttl: str | None = None
+    ) -> Any:
+        query = "" if ttl is None else "?" + _query({"ttl": ttl})
+        return _document(self._call("PUT", _path_of(key) + query, value, content_type))
+
+    def batch(self, operations: list[dict[str, Any]]) -> Any:
+        return self._command("/batch", {"operations": operations})
+
+    def delete(self, key: str) -> Any:
+        return _document(self._call("DELETE", _path_of(key)))
+
+    def write_and_wait(
+        self,
+        key: str,
+        value: bytes | None,
+        content_type: str | None,
+        wait: str,
+        timeout_s: float,
+        on_ack: Callable[[dict[str, Any]], None],
+        ttl: str | None = None,
+    ) -> Any:
+        """Write, or delete where `value` is None, and wait so long for those that `wait` names;
+        `on_ack` gets each holder as it shows."""
+        query = {"wait": wait, "timeout": f"{timeout_s:.3f}s"}
+        target = f"{_path_of(key)}?{_query(query if ttl is None else query | {'ttl': ttl})}"
+        headers = {"Accept": LINES, **content_type_header(content_type)}
+        method, last = "DELETE" if value is None else "PUT", None
+        answer = self._answer(method, target, value, headers, timeout_s + self._timeout_s)
+        for line in _split(self._pieces(answer), b"\n"):
+            last = json.loads(line)
+            if "error" in last:
+                raise RefusedError(503, last["error"], last["hint"])
+            if isinstance(last["held_by"], dict):
+                on_ack(last["held_by"])
+        if last is None or "met" not in last:
+            raise broken_off("the write may stand: read the key, or `kvgossip history` it")
+        return last
+
+    def releases(
+        self, method: str, prefix: str, query: dict[str, str] | None = None, body: Any = None
+    ) -> Any:
+        """What GET, PUT or POST of /releases answers."""
+        target = f"{_path_of(prefix, '/releases/')}?{_query(query or {})}"
+        if body is None:
+            return _document(self._call(method, target))
+        sent = json.dumps(body).encode()
+        return _document(self._call(method, target, sent, "application/json"))
+
+    def history(self, key: str) -> Any:
+        return _document(self._call("GET", _path_of(key, "/history/")))
+
+    def history_value(self, key: str, version: str) -> Reply:
+        """The value that the key had in this version."""
+        return self._call("GET", f"{_path_of(key, '/history/')}?{_query({'version': version})}")
+
+    def converge(self) -> Any:
+        return _document(self._call("GET", "/converge"))
+
+    def page(self, prefix: str = "", limit: int = 100, after: str = "") -> Any:
+        """One page of the sorted list: {"entries": [...], "after": cursor or None}."""
+        return _document(
+            self._call("GET", "/kv?" + _query({"prefix": prefix, "limit": limit, "after": after}))
+        )
+
+    def watch(self, query: dict[str, str], since: str | None) -> Iterator[StreamEvent]:
+        """The events of one stream of /watch, until it ends. `query` is that of the request,
+        `since` a cursor."""
+        asked = query if since is None else query | {"since": since}
+        answer = self._answer("GET", f"/watch?{_query(asked)}", timeout_s=STREAM_TIMEOUT_S)
+        cursor = since or ""
+        for block in _split(self._pieces(answer), b"\n\n"):
+            event = _event_of(block.decode(), cursor)
+            cursor = event.cursor
+            yield event
+
+    def members(self) -> Any:
+        return _document(self._call("GET", "/members"))
+
+    def status(self) -> Any:
+        return _document(self._call("GET", "/status"))
+
+    def rtt(self, frm: str, to: str) -> Any:
+        """`frm`: empty for the node itself."""
+        return _document(self._call("GET", "/rtt?" + _query({"from": frm, "to": to})))
+
+    def doctor(self) -> Any:
+        return _document(self._call("POST", "/doctor"))
+
+    def join(self, addresses: list[str], wan: bool = False, merge: bool = False) -> Any:
+        return self._command("/join", {"addresses": addresses, "wan": wan, "merge": merge})
+
+    def leave(self) -> Any:
+        return _document(self._call("POST", "/leave"))
+
+    def settle(self) -> Any:
+        return _document(self._call("POST", "/settle"))
+
+    def block(self, target: str) -> Any:
+        return self._command("/block", {"target": target})
+
+    def unblock(self, target: str) -> Any:
+        return self._command("/unblock", {"target": target})
+
+    def force_leave(self, name: str, prune: bool) -> Any:
+        return self._command("/force-leave", {"name": name, "prune": prune})
+
+    def keyring(self, action: str = "list", key: str = "") -> Any:
+        """The ids of the keys that each node has, after this order."""
+        if action == "list":
+            return _document(self._call("GET", "/keyring"))
+        return self._command("/keyring", {"action": action, "key": key})
+
+    def export(self) -> Iterator[bytes]:
+        """The lines of an archive, in pieces of any length."""
+        yield from self._pieces(self._answer("GET", "/export"))
+
+    def import_lines(self, lines: bytes, as_new: bool) -> Any:
+        return _document(
+            self._call(
+                "POST",
+                f"/import?as_new={'true' if as_new else 'false'}",
+                lines,
+                "application/x-ndjson",
+            )
+        )
+
+    def quarantine(self, after: str = "") -> Any:
+        """One page: {"values": [...], "after": cursor or None}."""
+        return _document(self._call("GET", "/quarantine?" + _query({"after": after})))
+
+    def quarantined(self, number: str) -> Reply:
+        return self._call("GET", "/quarantine/value?" + _query({"number": number}))
+
+    def restore_quarantined(self, number: str) -> Any:
+        return self._command("/quarantine/restore", {"number": number})
+
+    def confirm_drops(self) -> Any:
+        return _document(self._call("POST", "/quarantine/confirm"))
+
+    def discard_quarantined(self, number: str) -> Any:
+        return self._command("/quarantine/discard", {"number": number})
+
+    def _command(self, path: str, document: dict[str, Any]) -> Any:
+        return _document(
+            self._call("POST", path, json.dumps(document).encode(), "application/json")
+        )
+
+
+def _split(pieces: Iterator[bytes], end: bytes) -> Iterator[bytes]:
+    """What ends so, without its end."""
+    unread = b""
+    for piece in pieces:
+        *whole, unread = (unread + piece).split(end)
+        yield from whole
+
+
+def _event_of(block: str, cursor: str) -> StreamEvent:
+    fields = dict(line.split(": ", 1) for line in block.split("\n") if ": " in line)
+    try:
+        data = json.loads(fields.get("data", "{}"))
+    except ValueError:
+        raise UnreachableError("the stream is not JSON", NO_NODE) from None
+    return StreamEvent(fields.get("event", ""), fields.get("id", cursor), data)
+
+
+def _query(fields: dict[str, Any]) -> str:
+    """Whatever a shell has handed over goes through; the node says what is wrong with it."""
+    return urlencode(fields, errors="surrogateescape")
+
+
+def _path_of(key: str, route: str = "/kv/") -> str:
+    return route + quote(key.encode("utf-8", "surrogateescape"), safe="/")
+
+
+def _document(reply: Reply) -> Any:
+    try:
+        return json.loads(reply.body)
+    except ValueError:
+        raise UnreachableError("the answer is not JSON", NO_NODE) from None
