@@ -75,6 +75,12 @@ $(VENV)/.dev: $(VENV)/.demo requirements/dev.lock
 	$(INSTALL) --requirement requirements/dev.lock
 	touch $@
 
+# What makes a client of /openapi.json, for a test. It wants an older typer than the command has, so it is beside them all.
+$(VENV)/.generator: $(VENV)/.dev requirements/generator.lock
+	$(BIN)/python -m venv $(VENV)/generator
+	$(VENV)/generator/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements/generator.lock
+	touch $@
+
 # For every platform, and for Python 3.11 and newer. The other two are parts of dev.lock, of the same releases.
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 lock: $(VENV)/.demo
@@ -82,6 +88,7 @@ lock: $(VENV)/.demo
 	$(LOCK) --upgrade pyproject.toml --all-extras --group dev -o requirements/dev.lock
 	$(LOCK) --upgrade pyproject.toml --extra all --constraint requirements/dev.lock -o requirements/all.lock
 	$(LOCK) --upgrade --group build --constraint requirements/dev.lock -o requirements/build.lock
+	$(LOCK) --upgrade --group generator -o requirements/generator.lock
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 
 from kvgossip import __version__
 from kvgossip.api.access.doors import UNGUARDED
 from kvgossip.api.access.rights import Right
-from kvgossip.api.http.route import Parameter, Route
+from kvgossip.api.http.route import Body, Parameter, Route
 from kvgossip.api.http.schema import ERROR, Schema
 
 JSON = "application/json"
@@ -39,6 +40,7 @@ def document(routes: Iterable[Route]) -> Schema:
     _, components = msgspec.json.schema_components(
         commands, ref_template="#/components/schemas/{name}"
     )
+    paths = _hoisted(paths, components)
     about = (
         "A replicated key-value store. HEAD goes wherever GET goes. Errors are JSON with "
         "`error` and `hint`. Where a node has a tokens file, an operation needs the right that its "
@@ -61,29 +63,61 @@ def _operation(route: Route) -> Schema:
     responses = {
         "200": _response(200, {route.content_type: route.answer, **dict(route.other_content)})
     }
+    if route.example is not None:
+        responses["200"]["content"][JSON]["example"] = route.example
     guarded = GUARDED if route.right is not Right.OPEN else ()
     doors = () if route.path in UNGUARDED else AT_THE_DOORS
     for status in sorted({*route.statuses, *ALWAYS, *guarded, *doors}):
-        error = {} if status in route.bare else {JSON: {"$ref": "#/components/schemas/Error"}}
+        error = {} if status in route.bare else {JSON: _reference("Error")}
         responses[str(status)] = _response(status, error)
     if route.accepted is not None:
         responses["202"] = _response(202, {JSON: route.accepted})
-    operation: Schema = {"summary": route.summary, "responses": responses}
+    operation: Schema = {
+        "operationId": route.operation,
+        "tags": [route.tag],
+        "summary": route.summary,
+        "responses": responses,
+    }
     # an empty list would say the same of all: OpenAPI 3.1 lets the names of rights stand here
     operation["security"] = [{name: [route.right.value]} for name in SCHEMES] if guarded else []
     parameters = [_parameter(each) for each in route.parameters if each.offered]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        operation["requestBody"] = _request_body(route.body.kind)
+        operation["requestBody"] = _request_body(route.body)
     return operation
 
 
-def _request_body(kind: type[msgspec.Struct] | Schema) -> Schema:
-    if isinstance(kind, dict):
-        return {"content": {"application/octet-stream": {"schema": kind}}}
-    schema = {"$ref": f"#/components/schemas/{kind.__name__}"}
-    return {"required": True, "content": {JSON: {"schema": schema}}}
+def _request_body(body: Body) -> Schema:
+    if isinstance(body.kind, dict):
+        return {"content": {"application/octet-stream": {"schema": body.kind}}}
+    content: Schema = {"schema": _reference(body.kind.__name__)}
+    if body.example is not None:
+        content["example"] = body.example
+    return {"required": True, "content": {JSON: content}}
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _hoisted(part: Any, components: Schema) -> Any:
+    """The same, with a reference in place of each schema that has a title: it goes to the
+    components. Raises ValueError for two of one title."""
+    if isinstance(part, list):
+        return [_hoisted(each, components) for each in part]
+    if not isinstance(part, dict):
+        return part
+    schema = {
+        name: value if name == "example" else _hoisted(value, components)
+        for name, value in part.items()
+    }
+    title = schema.get("title")
+    if not isinstance(title, str) or "type" not in schema:
+        return schema
+    if components.setdefault(title, schema) != schema:
+        raise ValueError(f"two schemas have the title {title}")
+    return _reference(title)
 
 
 def _parameter(parameter: Parameter) -> Schema:

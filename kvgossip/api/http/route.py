@@ -43,12 +43,13 @@ class Body(NamedTuple):
     """The body that a route takes.
 
     `kind`: a structure as JSON, or the schema of raw bytes. `bytes_max`: how long it may be.
-    `hint`: an example, for a client that sends another.
+    `hint`: what to send, for a client that sends another. `example`: one that fits.
     """
 
     kind: type[msgspec.Struct] | Schema
     hint: str = ""
     bytes_max: Callable[[Config], int] = lambda config: COMMAND_BYTES_MAX
+    example: Any = None
 
 
 class Call(NamedTuple):
@@ -128,6 +129,8 @@ class Route:
     counted_as: str = ""
     #: The same for requests with a query, where that differs.
     counted_with_query_as: str = ""
+    #: A 200 of it; None: it is no JSON.
+    example: Any = None
 
     @property
     def is_audited(self) -> bool:
@@ -138,6 +141,18 @@ class Route:
     def family(self) -> str:
         """Its name among the metrics."""
         return self.counted_as or self.path.removesuffix(KEY_END)[1:]
+
+    @property
+    def tag(self) -> str:
+        """What generated clients group operations by: the module of its family, by its first
+        word."""
+        return self.handler.__module__.rpartition(".")[2].partition("_")[0]
+
+    @property
+    def operation(self) -> str:
+        """What generated clients call it: its tag and its handler. It must not change."""
+        name = self.handler.__name__.rstrip("_")
+        return name if name == self.tag else f"{self.tag}_{name}"
 
     @property
     def switches(self) -> tuple[str, ...]:

@@ -17,7 +17,18 @@ from kvgossip.api.archive import ArchiveError, Writer, parse_lines, split_lines
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers
 from kvgossip.api.http.route import Body, Call, Family, Parameter, Route
-from kvgossip.api.http.schema import OBJECT, OCTETS, SWITCH, TEXT, VERSION, Schema, fields
+from kvgossip.api.http.schema import (
+    OCTETS,
+    SWITCH,
+    TEXT,
+    VERSION,
+    VERSION_EXAMPLE,
+    WHOLE,
+    Schema,
+    many,
+    named,
+    or_null,
+)
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import timestamp_in, version_of
 from kvgossip.protocol.model.hlc import milliseconds_of
@@ -38,14 +49,33 @@ class NumberBody(msgspec.Struct, forbid_unknown_fields=True):
     number: Annotated[str, Meta(max_length=64)]
 
 
-_NUMBERED = Body(NumberBody, 'send {"number": "..."}, as GET /quarantine lists it')
+_NUMBER_EXAMPLE = {"number": "0000018bcfe56800"}
+_NUMBERED = Body(
+    NumberBody,
+    'send {"number": "..."}, as GET /quarantine lists it',
+    example=_NUMBER_EXAMPLE,
+)
 _LINES = Body(OCTETS, bytes_max=lambda config: IMPORT_BYTES_MIN + 2 * config.value_bytes_max)
 _STATUSES = (403, 404, 408, 409, 413, 431, 507)
 _COUNTS: Schema = {"type": "object", "additionalProperties": {"type": "integer"}}
 _AS_NEW = Parameter("query", "as_new", SWITCH, "write the values anew; default false")
 _NUMBER = Parameter("query", "number", TEXT, "as /quarantine lists it; required")
 _AFTER = Parameter("query", "after", TEXT, "the number after which a page begins")
-_LISTED = fields(values={"type": "array", "items": OBJECT}, after={"type": ["string", "null"]})
+_SUSPECT = named(
+    "QuarantinedValue",
+    number=TEXT,
+    key=TEXT,
+    bytes=WHOLE,
+    content_type=or_null(TEXT),
+    version=VERSION,
+    deleted_says=TEXT,
+    wall_ms=WHOLE,
+)
+_SUSPECT_EXAMPLE = {
+    "number": "0000018bcfe56800", "key": "config/old", "bytes": 4, "content_type": None,
+    "version": VERSION_EXAMPLE, "deleted_says": "web-2", "wall_ms": 1730000000000,
+}  # fmt: skip
+_LISTED = named("Quarantine", values=many(_SUSPECT), after=or_null(TEXT))
 
 
 class BackupRoutes(Family):
@@ -170,10 +200,11 @@ class BackupRoutes(Family):
             import_,
             Right.OPERATE,
             "Merge lines of an export, all of them or none.",
-            fields(entries={"type": "integer"}, outcomes=_COUNTS),
+            named("Imported", entries=WHOLE, outcomes=_COUNTS),
             (403, 408, 413, 431, 507),
             parameters=(_AS_NEW,),
             body=_LINES,
+            example={"entries": 2, "outcomes": {"known": 1, "news": 1}},
         ),
         Route(
             "GET",
@@ -184,6 +215,7 @@ class BackupRoutes(Family):
             _LISTED,
             (404, 431),
             parameters=(_AFTER,),
+            example={"values": [_SUSPECT_EXAMPLE], "after": None},
         ),
         Route(
             "GET",
@@ -202,9 +234,10 @@ class BackupRoutes(Family):
             restore,
             Right.OPERATE,
             "Write one of these values anew.",
-            fields(key=TEXT, version=VERSION),
+            named("Restored", key=TEXT, version=VERSION),
             _STATUSES,
             body=_NUMBERED,
+            example={"key": "config/old", "version": VERSION_EXAMPLE},
         ),
         Route(
             "POST",
@@ -212,9 +245,10 @@ class BackupRoutes(Family):
             discard,
             Right.OPERATE,
             "Forget one of these values.",
-            OBJECT,
+            named("Discarded", number=TEXT, discarded={"const": True}),
             _STATUSES,
             body=_NUMBERED,
+            example={**_NUMBER_EXAMPLE, "discarded": True},
         ),
         Route(
             "POST",
@@ -222,8 +256,9 @@ class BackupRoutes(Family):
             confirm,
             Right.OPERATE,
             "Let this node drop what one member says was deleted.",
-            fields(confirmed={"type": "integer"}),
+            named("Confirmed", confirmed=WHOLE),
             _STATUSES,
+            example={"confirmed": 1},
         ),
     )
 

@@ -15,7 +15,15 @@ from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Body, Call, Family, Route
-from kvgossip.api.http.schema import OBJECT, fields
+from kvgossip.api.http.schema import (
+    TEXT,
+    VERSION,
+    VERSION_EXAMPLE,
+    WHOLE,
+    many,
+    named,
+    or_null,
+)
 from kvgossip.api.keys import until_kept
 from kvgossip.errors import LocalError
 from kvgossip.protocol.model.entry import (
@@ -59,6 +67,30 @@ class BatchBody(msgspec.Struct, forbid_unknown_fields=True):
     operations: Annotated[list[Operation], Meta(min_length=1, max_length=2 * BATCH_ENTRIES_MAX)]
 
 
+_RESULT = {
+    **named("BatchResult", version=or_null(VERSION)),
+    "properties": {
+        "version": or_null(VERSION),
+        **dict.fromkeys(("put", "delete", "get", "value", "base64", "content_type"), TEXT),
+        "flags": WHOLE,
+    },
+}
+_EXAMPLE = {
+    "operations": [
+        {"put": "config/theme", "value": "dark", "content_type": "text/plain"},
+        {"delete": "config/old"},
+        {"get": "config/size"},
+    ]
+}
+_ANSWER = {
+    "results": [
+        {"put": "config/theme", "version": VERSION_EXAMPLE},
+        {"delete": "config/old", "version": None},
+        {"get": "config/size", "version": VERSION_EXAMPLE, "value": "10"},
+    ]
+}
+
+
 class BatchRoutes(Family):
     """Batches of one node."""
 
@@ -97,9 +129,12 @@ class BatchRoutes(Family):
             batch,
             Right.EACH_KEY,
             "Puts, deletes and gets that happen together: all of it, or nothing.",
-            fields(results={"type": "array", "items": OBJECT}),
+            named("BatchResults", results=many(_RESULT)),
             (403, 408, 413, 431),
-            body=Body(BatchBody, HINT, lambda config: BODY_SHARE * config.message_bytes_max),
+            body=Body(
+                BatchBody, HINT, lambda config: BODY_SHARE * config.message_bytes_max, _EXAMPLE
+            ),
+            example=_ANSWER,
         ),
     )
 

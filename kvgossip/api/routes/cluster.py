@@ -13,7 +13,7 @@ from kvgossip.api.access.rights import Right
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Body, Call, Family, Route
-from kvgossip.api.http.schema import OBJECT, fields
+from kvgossip.api.http.schema import TEXT, WHOLE, YES_OR_NO, many, named, or_null
 from kvgossip.protocol.key_rotation import ids_of
 from kvgossip.protocol.wire.message import Holding
 
@@ -60,12 +60,41 @@ class KeyringBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 COMMAND_STATUSES = (403, 404, 408, 409, 413, 431)
-_JOIN = Body(JoinBody, 'send {"addresses": ["HOST:PORT", ...]}')
-_BLOCK = Body(BlockBody, 'send {"target": "NAME"} or {"target": "10.2.0.0/16"}')
-_FORCE_LEAVE = Body(ForceLeaveBody, 'send {"name": NAME, "prune": true|false}')
-_KEYRING = Body(KeyringBody, KEYRING_HINT)
-_BLOCKED = fields(blocked={"type": "array", "items": {"type": "string"}})
-_NODES = fields(nodes={"type": "array", "items": OBJECT}, complete={"type": "boolean"})
+_JOIN = Body(
+    JoinBody,
+    'send {"addresses": ["HOST:PORT", ...]}',
+    example={"addresses": ["10.0.0.5:7481"], "wan": False, "merge": False},
+)
+_BLOCK = Body(
+    BlockBody,
+    'send {"target": "NAME"} or {"target": "10.2.0.0/16"}',
+    example={"target": "10.2.0.0/16"},
+)
+_FORCE_LEAVE = Body(
+    ForceLeaveBody,
+    'send {"name": NAME, "prune": true|false}',
+    example={"name": "web-7", "prune": False},
+)
+_KEYRING = Body(KeyringBody, KEYRING_HINT, example={"action": "use", "key": "1f2e3d4c"})
+_BLOCKED = named("Blocked", blocked=many(TEXT))
+_BLOCKED_EXAMPLE = {"blocked": ["10.2.0.0/16"]}
+_HOLDER = named(
+    "KeyringOfNode",
+    name=TEXT,
+    datacenter=TEXT,
+    answered=YES_OR_NO,
+    primary=or_null(TEXT),
+    keys=many(TEXT),
+    problem=or_null(TEXT),
+)
+_NODES = named("Keyrings", nodes=many(_HOLDER), complete=YES_OR_NO)
+_NODES_EXAMPLE = {
+    "nodes": [
+        {"name": "web-1", "datacenter": "dc1", "answered": True, "primary": "1f2e3d4c",
+         "keys": ["1f2e3d4c"], "problem": ""}
+    ],
+    "complete": True,
+}  # fmt: skip
 
 
 class ClusterRoutes(Family):
@@ -149,9 +178,10 @@ class ClusterRoutes(Family):
             join,
             Right.OPERATE,
             "Join through any of these addresses.",
-            OBJECT,
+            named("Joined", joined={"const": True}, members=WHOLE),
             COMMAND_STATUSES,
             body=_JOIN,
+            example={"joined": True, "members": 3},
         ),
         Route(
             "POST",
@@ -159,8 +189,9 @@ class ClusterRoutes(Family):
             leave,
             Right.OPERATE,
             "Leave the cluster; the agent ends.",
-            fields(left={"const": True}),
+            named("Left", left={"const": True}),
             COMMAND_STATUSES,
+            example={"left": True},
         ),
         Route(
             "POST",
@@ -168,8 +199,9 @@ class ClusterRoutes(Family):
             settle,
             Right.OPERATE,
             "Say that what this node has is the truth.",
-            OBJECT,
+            named("Settled", settled=YES_OR_NO),
             COMMAND_STATUSES,
+            example={"settled": True},
         ),
         Route(
             "POST",
@@ -180,6 +212,7 @@ class ClusterRoutes(Family):
             _BLOCKED,
             COMMAND_STATUSES,
             body=_BLOCK,
+            example=_BLOCKED_EXAMPLE,
         ),
         Route(
             "POST",
@@ -190,6 +223,7 @@ class ClusterRoutes(Family):
             _BLOCKED,
             COMMAND_STATUSES,
             body=_BLOCK,
+            example=_BLOCKED_EXAMPLE,
         ),
         Route(
             "POST",
@@ -197,9 +231,10 @@ class ClusterRoutes(Family):
             force_leave,
             Right.OPERATE,
             "Declare a member left that does not answer.",
-            OBJECT,
+            named("ForcedToLeave", name=TEXT, pruned=YES_OR_NO),
             COMMAND_STATUSES,
             body=_FORCE_LEAVE,
+            example={"name": "web-7", "pruned": False},
         ),
         Route(
             "GET",
@@ -210,6 +245,7 @@ class ClusterRoutes(Family):
             _NODES,
             COMMAND_STATUSES,
             local=True,
+            example=_NODES_EXAMPLE,
         ),
         Route(
             "POST",
@@ -221,5 +257,6 @@ class ClusterRoutes(Family):
             COMMAND_STATUSES,
             local=True,
             body=_KEYRING,
+            example=_NODES_EXAMPLE,
         ),
     )

@@ -8,7 +8,16 @@ from kvgossip.api.access.rights import Right
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import Answer, Answers, sendable
 from kvgossip.api.http.route import Call, Family, Parameter, Route, key_in_path
-from kvgossip.api.http.schema import TEXT, VERSION, fields
+from kvgossip.api.http.schema import (
+    TEXT,
+    VERSION,
+    VERSION_EXAMPLE,
+    WHOLE,
+    YES_OR_NO,
+    many,
+    named,
+    or_null,
+)
 from kvgossip.api.routes.write_concern import version_of_text
 from kvgossip.protocol.model.entry import Version
 from kvgossip.protocol.model.hlc import milliseconds_of
@@ -17,7 +26,21 @@ from kvgossip.runtime.changes.history import HistoryEntry
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
-_VERSIONS = {"type": "array", "items": fields(version=VERSION, deleted={"type": "boolean"})}
+_PAST = named(
+    "PastVersion",
+    version=VERSION,
+    present=YES_OR_NO,
+    written_ms=WHOLE,
+    by=or_null(TEXT),
+    site=TEXT,
+    deleted=YES_OR_NO,
+    content_type=or_null(TEXT),
+    bytes=WHOLE,
+)
+_PAST_EXAMPLE = {
+    "version": VERSION_EXAMPLE, "present": True, "written_ms": 1730000000000, "by": "web-1",
+    "site": VERSION_EXAMPLE[17:], "deleted": False, "content_type": "text/plain", "bytes": 4,
+}  # fmt: skip
 
 
 class HistoryRoutes(Family):
@@ -63,8 +86,9 @@ class HistoryRoutes(Family):
             Right.READ,
             "The versions of a key that this node remembers, newest first; with version, the raw "
             "value of one.",
-            fields(key=TEXT, versions=_VERSIONS),
+            named("History", key=TEXT, versions=many(_PAST)),
             (404,),
+            example={"key": "config/theme", "versions": [_PAST_EXAMPLE]},
             scope=key_in_path,
             parameters=(
                 Parameter("path", "key", TEXT, "as in /kv/{key}"),

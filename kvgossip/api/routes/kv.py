@@ -21,7 +21,16 @@ from kvgossip.api.http.route import (
     key_in_path,
     prefix_in_query,
 )
-from kvgossip.api.http.schema import OCTETS, TEXT, VERSION, fields
+from kvgossip.api.http.schema import (
+    OCTETS,
+    TEXT,
+    VERSION,
+    VERSION_EXAMPLE,
+    WHOLE,
+    many,
+    named,
+    or_null,
+)
 from kvgossip.api.keys import CHECKED_HERE, Keys, Reply, until_kept, version_in
 from kvgossip.api.routes.write_concern import AT_LEAST, WAIT, WAITED, Waiting, WriteOptions
 from kvgossip.errors import NotSettledError
@@ -66,14 +75,20 @@ CONDITIONS = (
     ),
 )
 WRITE_STATUSES = (408, 409, 412, 413, 415, 431, 501)
-_LISTED = fields(
+_STORED = named("Stored", key=TEXT, version=VERSION)
+_STORED_EXAMPLE = {"key": "config/theme", "version": VERSION_EXAMPLE}
+_LISTED = named(
+    "ListedEntry",
     key=TEXT,
     version=VERSION,
-    content_type={"type": ["string", "null"]},
-    bytes={"type": "integer"},
-    expires_ms={"type": ["integer", "null"]},
-    flags={"type": "integer"},
+    content_type=or_null(TEXT),
+    bytes=WHOLE,
+    expires_ms=or_null(WHOLE),
+    flags=WHOLE,
 )
+_LISTED_EXAMPLE = {
+    **_STORED_EXAMPLE, "content_type": "text/plain", "bytes": 4, "expires_ms": None, "flags": 0
+}  # fmt: skip
 _PAGE = (
     Parameter("query", "prefix", TEXT, "what the keys start with"),
     Parameter("query", "after", TEXT, "the `after` of the page before"),
@@ -195,8 +210,9 @@ class KeyRoutes(Family):
             put,
             Right.WRITE,
             "Store a value, with its Content-Type.",
-            fields(key=TEXT, version=VERSION),
+            _STORED,
             WRITE_STATUSES,
+            example=_STORED_EXAMPLE,
             parameters=(KEY, *WAIT, *_TTL, *CONDITIONS),
             scope=key_in_path,
             body=VALUE,
@@ -209,8 +225,9 @@ class KeyRoutes(Family):
             delete,
             Right.WRITE,
             "Delete a key.",
-            fields(key=TEXT, version=VERSION, deleted={"const": True}),
+            named("Deleted", key=TEXT, version=VERSION, deleted={"const": True}),
             (404, *WRITE_STATUSES),
+            example={**_STORED_EXAMPLE, "deleted": True},
             parameters=(KEY, *WAIT, *CONDITIONS),
             scope=key_in_path,
             accepted=WAITED,
@@ -222,7 +239,8 @@ class KeyRoutes(Family):
             page,
             Right.READ,
             "The live keys in order, a page at a time.",
-            fields(entries={"type": "array", "items": _LISTED}, after={"type": ["string", "null"]}),
+            named("Page", entries=many(_LISTED), after=or_null(TEXT)),
+            example={"entries": [_LISTED_EXAMPLE], "after": None},
             parameters=(*_PAGE, _STALE),
             scope=prefix_in_query,
             counted_as="list",

@@ -15,7 +15,7 @@ from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Body, Call, Family, Parameter, Route
-from kvgossip.api.http.schema import OBJECT, TEXT, fields
+from kvgossip.api.http.schema import OBJECT, TEXT, WHOLE, many, named, or_null, struct
 from kvgossip.api.keys import until_kept
 from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.write import Writing
@@ -31,9 +31,7 @@ from kvgossip.releases.names import (
     documents_under,
     pointer_key,
 )
-from kvgossip.releases.outcome import (
-    states_of,
-)
+from kvgossip.releases.outcome import MemberState, states_of
 from kvgossip.releases.pointer import (
     FORMAT,
     Pointer,
@@ -50,7 +48,27 @@ SURVEY_TIMEOUT_S, SURVEY_TIMEOUT_MAX_S = 1.0, 60.0
 HINT = 'send {"values": {NAME: JSON, ...}, "base64": {NAME: BYTES, ...}}, names without the prefix'
 STEPS = ("promote", "rollback", "withdraw")
 _PREFIX = Parameter("path", "key", TEXT, "the prefix, as a key in /kv/{key}")
-_MADE = fields(prefix=TEXT, release=TEXT, hits={"type": "array", "items": TEXT})
+_POINTER = {
+    "prefix": TEXT,
+    "release": TEXT,
+    "before": many(TEXT),
+    "canary": or_null(named("CanaryOf", release=TEXT, to=TEXT)),
+    "by": TEXT,
+    "at_ms": WHOLE,
+}
+_MADE = named("ReleaseMade", **_POINTER, made=TEXT, hits=many(TEXT))
+_LOOKED = named(
+    "Releases",
+    **_POINTER,
+    releases=many(TEXT),
+    members=many({**struct(MemberState), "title": "ReleaseState"}),
+)
+_POINTER_EXAMPLE = {
+    "prefix": "shop/", "release": "2026-11-29.3", "before": ["2026-11-28.1"], "canary": None,
+    "by": "web-1", "at_ms": 1796000000000,
+}  # fmt: skip
+_MADE_EXAMPLE = {**_POINTER_EXAMPLE, "made": "2026-11-29.3", "hits": ["web-1", "web-2"]}
+_STATE_EXAMPLE = {"node": "web-1", "release": "2026-11-29.3", "state": "applied", "why": ""}
 
 
 def prefix_in_path(call: Call) -> Scope:
@@ -160,8 +178,13 @@ class ReleaseRoutes(Family):
             Right.READ,
             "Which release is for all, which for whom, and who applied or refused it; with name, "
             "the document of one.",
-            OBJECT,
+            {"type": "object", "anyOf": [_LOOKED, OBJECT]},
             (404,),
+            example={
+                **_POINTER_EXAMPLE,
+                "releases": ["2026-11-29.3"],
+                "members": [_STATE_EXAMPLE],
+            },
             scope=prefix_in_path,
             parameters=(
                 _PREFIX,
@@ -178,7 +201,10 @@ class ReleaseRoutes(Family):
             _MADE,
             (408, 409, 413, 507),
             scope=prefix_in_path,
-            body=Body(SentRelease, HINT, lambda config: 2 * BYTES_MAX),
+            body=Body(
+                SentRelease, HINT, lambda config: 2 * BYTES_MAX, {"values": {"theme": "dark"}}
+            ),
+            example=_MADE_EXAMPLE,
             parameters=(
                 _PREFIX,
                 Parameter("query", "name", TEXT, "its name; by the time, where it is left out"),
@@ -195,6 +221,7 @@ class ReleaseRoutes(Family):
             "Promote a canary, or go back.",
             _MADE,
             (404, 409, 507),
+            example=_MADE_EXAMPLE,
             scope=prefix_in_path,
             parameters=(
                 _PREFIX,

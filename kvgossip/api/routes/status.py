@@ -12,7 +12,18 @@ from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RETRY_AFTER, RequestError
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Call, Family, Parameter, Route
-from kvgossip.api.http.schema import OBJECT, TEXT, fields
+from kvgossip.api.http.schema import (
+    NUMBER,
+    OBJECT,
+    POOL,
+    STATE,
+    TEXT,
+    WHOLE,
+    YES_OR_NO,
+    many,
+    named,
+    or_null,
+)
 from kvgossip.api.lanes.overload import ALIVE
 from kvgossip.api.routes.cluster import COMMAND_STATUSES
 from kvgossip.protocol.model.member import Member, MemberState
@@ -24,7 +35,103 @@ if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
 CONVERGE_TIMEOUT_MAX_S = 60.0
-_OBJECTS = {"type": "array", "items": OBJECT}
+_MS, _S = or_null(NUMBER), or_null(NUMBER)
+_MEMBER = named(
+    "Member",
+    name=TEXT,
+    state=STATE,
+    pool=POOL,
+    address=TEXT,
+    http=or_null(TEXT),
+    datacenter=TEXT,
+    generation=WHOLE,
+    incarnation=WHOLE,
+    site=TEXT,
+    identity=or_null(TEXT),
+    self=YES_OR_NO,
+    blocked=YES_OR_NO,
+    rtt_ms=_MS,
+    rtt_estimate_ms=_MS,
+)
+_MEMBER_EXAMPLE = {
+    "name": "web-1", "state": "alive", "pool": "lan", "address": "10.0.0.5:7481",
+    "http": "10.0.0.5:7480", "datacenter": "dc1", "generation": 1730000000000, "incarnation": 0,
+    "site": "5d1c9e0f3a7b2468", "identity": None, "self": True, "blocked": False, "rtt_ms": None,
+    "rtt_estimate_ms": None,
+}  # fmt: skip
+_STATUS = named(
+    "Status", version=TEXT, name=TEXT, settled=YES_OR_NO, root=TEXT, keys=WHOLE, statistics=OBJECT
+)
+_STATUS_EXAMPLE = {
+    "version": "0.2.0", "name": "web-1", "settled": True, "root": "c3d2a1f0e4b59687", "keys": 12,
+    "statistics": {"entries": 12},
+}  # fmt: skip
+_COMPARED = named(
+    "Comparison",
+    name=TEXT,
+    pool=POOL,
+    state=STATE,
+    answered=YES_OR_NO,
+    equal=YES_OR_NO,
+    root=or_null(TEXT),
+    keys=or_null(WHOLE),
+    precision=or_null({"enum": ["exact", "estimate", "at_least"]}),
+    unequal_s=_S,
+)
+_CONVERGED = named("Convergence", equal=YES_OR_NO, root=TEXT, asked=TEXT, members=many(_COMPARED))
+_CONVERGED_EXAMPLE = {
+    "equal": True, "root": "c3d2a1f0e4b59687", "asked": "web-1",
+    "members": [
+        {"name": "web-2", "pool": "lan", "state": "alive", "answered": True, "equal": True,
+         "root": "c3d2a1f0e4b59687", "keys": 0, "precision": "exact", "unequal_s": None}
+    ],
+}  # fmt: skip
+_ROUND_TRIP = {
+    **named("RoundTrip", measured_ms=_MS, measured_by=or_null(TEXT), note=TEXT),
+    "required": ["from", "to", "pool", "measured_ms", "measured_by", "note"],
+}
+_ROUND_TRIP["properties"] |= {
+    "from": TEXT, "to": TEXT, "pool": POOL, "estimate_ms": _MS, "estimate_error": or_null(NUMBER)
+}  # fmt: skip
+_ROUND_TRIP_EXAMPLE = {
+    "from": "web-1", "to": "web-2", "pool": "lan", "estimate_ms": 0.4, "estimate_error": 0.2,
+    "measured_ms": 0.3, "measured_by": "web-1", "note": "",
+}  # fmt: skip
+_FINDING = named("Finding", code=TEXT, pool=TEXT, members=many(TEXT), text=TEXT)
+_EXAMINED = named(
+    "ExaminedMember",
+    name=TEXT,
+    pool=POOL,
+    self=YES_OR_NO,
+    address=or_null(TEXT),
+    state=STATE,
+    udp_ms=_MS,
+    tcp_ms=_MS,
+    clock_offset_s=_S,
+    standing=or_null(TEXT),
+    gateway=or_null(YES_OR_NO),
+)
+_EXAMINED_POOL = named(
+    "ExaminedPool", pool=POOL, examined=WHOLE, known=WHOLE, observers=WHOLE, took_s=NUMBER
+)
+_EXAMINATION = named(
+    "Examination",
+    healthy=YES_OR_NO,
+    findings=many(_FINDING),
+    members=many(_EXAMINED),
+    pairs=many(OBJECT),
+    pools=many(_EXAMINED_POOL),
+)
+_EXAMINATION_EXAMPLE = {
+    "healthy": False,
+    "findings": [
+        {"code": "clock", "pool": "lan", "members": ["web-2"],
+         "text": "the clock of web-2 is 4.0 s ahead"}
+    ],
+    "members": [],
+    "pairs": [],
+    "pools": [{"pool": "lan", "examined": 2, "known": 2, "observers": 2, "took_s": 0.012}],
+}  # fmt: skip
 _ENDS = (
     Parameter("query", "from", TEXT, "a member; default this node"),
     Parameter("query", "to", TEXT, "a member; required"),
@@ -142,7 +249,8 @@ class StatusRoutes(Family):
             members,
             Right.METRICS,
             "Who is in the cluster, by pool.",
-            fields(members=_OBJECTS),
+            named("Members", members=many(_MEMBER)),
+            example={"members": [_MEMBER_EXAMPLE]},
         ),
         Route(
             "GET",
@@ -150,7 +258,8 @@ class StatusRoutes(Family):
             status,
             Right.METRICS,
             "What this node knows of itself, with all counters.",
-            OBJECT,
+            _STATUS,
+            example=_STATUS_EXAMPLE,
         ),
         Route(
             "GET",
@@ -158,7 +267,8 @@ class StatusRoutes(Family):
             converge,
             Right.METRICS,
             "Who has the same data as this node, and by how many keys the others differ.",
-            fields(equal={"type": "boolean"}, members=_OBJECTS),
+            _CONVERGED,
+            example=_CONVERGED_EXAMPLE,
             parameters=(_TIMEOUT,),
         ),
         Route(
@@ -167,9 +277,10 @@ class StatusRoutes(Family):
             rtt,
             Right.METRICS,
             "The estimated round trip between two members.",
-            OBJECT,
+            _ROUND_TRIP,
             (404,),
             parameters=_ENDS,
+            example=_ROUND_TRIP_EXAMPLE,
         ),
         Route(
             "POST",
@@ -177,8 +288,9 @@ class StatusRoutes(Family):
             doctor,
             Right.OPERATE,
             "The nodes look at each other, and say what is wrong.",
-            OBJECT,
+            _EXAMINATION,
             COMMAND_STATUSES,
+            example=_EXAMINATION_EXAMPLE,
         ),
         Route(
             "GET",
@@ -186,7 +298,8 @@ class StatusRoutes(Family):
             healthz,
             Right.OPEN,
             "200 while the process lives.",
-            fields(status={"const": "ok"}),
+            named("Alive", status={"const": "ok"}),
+            example={"status": "ok"},
         ),
         Route(
             "GET",
@@ -194,7 +307,8 @@ class StatusRoutes(Family):
             readyz,
             Right.OPEN,
             "200 while the node may be asked, 503 with the reasons where it should not be.",
-            fields(settled={"type": "boolean"}),
+            named("Ready", settled=YES_OR_NO),
+            example={"settled": True},
         ),
     )
 

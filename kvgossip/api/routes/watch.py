@@ -17,14 +17,23 @@ from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RETRY_AFTER, RequestError
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Call, Family, Parameter, Route
-from kvgossip.api.http.schema import SWITCH, TEXT
+from kvgossip.api.http.schema import (
+    SWITCH,
+    TEXT,
+    VERSION_EXAMPLE,
+    WHOLE,
+    YES_OR_NO,
+    many,
+    named,
+    or_null,
+)
 from kvgossip.api.lanes.files import FILES_SPARED_BY_STREAMS, files_for
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.watch_event import VALUES, Form, chosen, cursor_of, document
 from kvgossip.errors import LocalError, WatchLaggedError
 from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.newest import Newest
-from kvgossip.runtime.changes.follower import Event, Follower
+from kvgossip.runtime.changes.follower import Event, Follower, Kind
 from kvgossip.runtime.changes.watchers import Topic
 
 if TYPE_CHECKING:
@@ -58,6 +67,21 @@ _PARAMETERS = (
 def _scope_of(call: Call) -> Scope:
     key = call.query.get("key")
     return Scope(call.query.get("prefix", ""), is_prefix=True) if key is None else Scope(key)
+
+
+_EVENT = named("PolledEvent", event={"enum": list(Kind)}, cursor=or_null(TEXT))
+_EVENT["properties"] |= {
+    "key": TEXT, "version": TEXT, "content_type": or_null(TEXT), "bytes": WHOLE, "value": TEXT,
+    "value_base64": TEXT, "more": YES_OR_NO,
+}  # fmt: skip
+_POLLED = named("Polled", events=many(_EVENT), cursor=TEXT, resync=YES_OR_NO)
+_POLL_EXAMPLE = {
+    "events": [
+        {"event": "delete", "cursor": "5d1c9e0f3a7b2468-17", "key": "a", "version": VERSION_EXAMPLE}
+    ],
+    "cursor": "5d1c9e0f3a7b2468-17",
+    "resync": False,
+}
 
 
 class WatchRoutes(Family):
@@ -214,10 +238,12 @@ class WatchRoutes(Family):
             Right.READ,
             "What changes: a stream of events, or with poll=1 one answer (JSON) with the next "
             "ones.",
-            TEXT,
+            _POLLED,
             parameters=_PARAMETERS,
             scope=_scope_of,
-            content_type="text/event-stream",
+            # a generated client takes the first one, and cannot read what does not end
+            other_content=(("text/event-stream", TEXT),),
+            example=_POLL_EXAMPLE,
         ),
     )
 

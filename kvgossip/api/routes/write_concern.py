@@ -15,7 +15,7 @@ from kvgossip.api.http.errors import RequestError, hint_of
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import Answers
 from kvgossip.api.http.route import Call, Parameter
-from kvgossip.api.http.schema import TEXT, VERSION, fields
+from kvgossip.api.http.schema import POOL, TEXT, VERSION, YES_OR_NO, many, named
 from kvgossip.errors import KVGossipError, LocalError
 from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.model.entry import Version, parse_version, version_of
@@ -46,13 +46,14 @@ AT_LEAST = (
     Parameter("query", "at_least", TEXT, "answer when this version, or a newer one, is here"),
     TIMEOUT,
 )
-_PEER = fields(name=TEXT, pool={"enum": ["lan", "wan"]})
-WAITED = fields(
+_PEER = named("Holder", name=TEXT, pool=POOL)
+WAITED = named(
+    "Waited",
     key=TEXT,
     version=VERSION,
-    met={"type": "boolean"},
-    held_by={"type": "array", "items": _PEER},
-    lacking={"type": "array", "items": _PEER},
+    met=YES_OR_NO,
+    held_by=many(_PEER),
+    lacking=many(_PEER),
 )
 GONE_CHECK_S = 0.5
 """How soon a client that has gone away is noticed while nothing is written to it."""

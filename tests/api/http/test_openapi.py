@@ -31,6 +31,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from kvgossip.api.http.schema import OBJECT
 from kvgossip.api.server import DESCRIPTION, FAMILIES
 from tests.api.access.tokens_file import KINDS, make_tokens
 from tests.api.serving import Served
@@ -72,6 +73,30 @@ async def test_the_description_is_served_and_is_openapi_3_1(served: Served) -> N
     text = json.dumps(answer.json)
     for name in {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert name in answer.json["components"]["schemas"]
+
+
+def test_generated_clients_have_a_name_a_tag_a_type_and_an_example_for_each_operation() -> None:
+    operations = [
+        (path, operation)
+        for path, methods in DESCRIPTION["paths"].items()
+        for operation in methods.values()
+    ]
+    names = [operation["operationId"] for _, operation in operations]
+    assert len(set(names)) == len(names)
+    for path, operation in operations:
+        assert len(operation["tags"]) == 1
+        answers = (each.get("content", {}) for each in operation["responses"].values())
+        for content in (*answers, operation.get("requestBody", {}).get("content", {})):
+            told = content.get("application/json", {})
+            if "example" in told:
+                schema = {**told["schema"], "components": DESCRIPTION["components"]}
+                jsonschema_rs.validate(schema, told["example"])
+        # Consul's own pages tell of its routes
+        if not path.startswith(("/v1/", "/openapi.json")):
+            given = operation["responses"]["200"]["content"].get("application/json")
+            assert given is None or ("example" in given and given["schema"] != OBJECT), path
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            assert not body or "example" in body, path
 
 
 @contextmanager
