@@ -53,6 +53,7 @@ QUICK: dict[str, str] = {
     "floods": "--seconds 2 --calm-s 1",
     "fuzz": "--frames 5000 --requests 2000 --batch 1000",
     "inputs": "--keys 3000 --rounds 1",
+    "startup": "--runs 1",
 }
 """The benchmarks in their order, and the options with which each is over soon.
 
