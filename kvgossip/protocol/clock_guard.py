@@ -168,6 +168,10 @@ class ClockGuard:
             names = [*old, *new[: len(old)]]
         return [self._peers[name] for name in names]
 
+    def shown_by(self, peer: str) -> Shown | None:
+        """What this peer's clock has shown last."""
+        return self._peers.get(peer)
+
     def forget(self, peer: str) -> None:
         """It is gone, or begins a new life: it has to answer for a while again."""
         self._peers.pop(peer, None)

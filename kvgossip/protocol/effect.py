@@ -21,6 +21,7 @@ from kvgossip.protocol.model.entry import make_record, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.wire.message import Condition, Holding, Precision, Sight
+from kvgossip.protocol.wire.overview_messages import Overview
 from kvgossip.protocol.wire.release_messages import AppliedBy
 
 
@@ -179,6 +180,29 @@ class AppliedReported:
 
 
 @dataclass(frozen=True, slots=True)
+class OverviewReported:
+    """A member has answered a survey of overviews: what it says of itself."""
+
+    ticket: int
+    peer: Peer
+    overview: Overview
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """An exchange that this node began is over, `completed` or cut. `took_s`: since its first
+    question. `trips`: how many were asked. `found`: how many entries either side lacked, or had
+    to drop; `found_bytes`: of those that were brought."""
+
+    peer: Peer
+    completed: bool
+    took_s: float
+    trips: int
+    found: int
+    found_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """From now on reads are answered as truth."""
 
@@ -258,6 +282,6 @@ class Examined:
 Effect = (
     Send | Changed | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed
-    | AppliedReported | Examined
+    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | AppliedReported
+    | Examined | OverviewReported | Exchanged
 )  # fmt: skip

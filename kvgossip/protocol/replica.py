@@ -49,7 +49,8 @@ from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import clock_fact
 from kvgossip.protocol.store.capacity import Capacity
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
-from kvgossip.protocol.wire.message import KeyringAction
+from kvgossip.protocol.wire.message import KeyringAction, Message
+from kvgossip.protocol.wire.overview_messages import AskOverview
 from kvgossip.protocol.wire.release_messages import AskApplied
 from kvgossip.protocol.writes import BatchWritten, Restored, Writes, Written
 
@@ -227,17 +228,22 @@ class Replica:
         self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now, concern)
         return self._drain()
 
-    def survey(self, ticket: int, now: Now, prefix: str | None = None) -> list[Effect]:
+    def survey(
+        self, ticket: int, now: Now, prefix: str | None = None, *, overviews: bool = False
+    ) -> list[Effect]:
         """Ask all reachable members by how much they differ: Surveyed, with this ticket, tells each
         answer, until it is cancelled. `prefix`: ask instead what their processes made of the
-        releases there; then it is AppliedReported.
-
-        Raises OverloadedError.
+        releases there; then it is AppliedReported. `overviews`: what they say of themselves;
+        OverviewReported. Raises OverloadedError.
         """
         number, me = self.surveys.begin(ticket, self.store.digest), self.config.name
-        asked = (
-            question(self.store, number, me) if prefix is None else AskApplied(number, me, prefix)
-        )
+        asked: Message
+        if overviews:
+            asked = AskOverview(number, me)
+        elif prefix is not None:
+            asked = AskApplied(number, me, prefix)
+        else:
+            asked = question(self.store, number, me)
         for pool, member in self.pools.surveyed():
             pool.outbox.send(asked, member.address, reliable=True)
         return self._drain()

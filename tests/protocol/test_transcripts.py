@@ -43,10 +43,12 @@ from kvgossip.protocol.effect import (
     Departed,
     Effect,
     Examined,
+    Exchanged,
     Joined,
     JoinRefused,
     Log,
     MemberChanged,
+    OverviewReported,
     Send,
     Settled,
     Surveyed,
@@ -56,7 +58,7 @@ from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.write import Writing
-from kvgossip.protocol.wire import exchange_messages, release_messages
+from kvgossip.protocol.wire import exchange_messages, overview_messages, release_messages
 from kvgossip.protocol.wire import message as wire_message
 from kvgossip.protocol.wire.frame import HEADER_BYTES, Framing, frame_bytes_max
 from kvgossip.protocol.wire.message import Message, Sight
@@ -131,6 +133,10 @@ WORDS: dict[type, Callable[..., str]] = {
     wire_message.Measured: lambda message: f"Measured {message.keys}",
     release_messages.AskApplied: lambda message: f"AskApplied {message.prefix}",
     release_messages.AppliedHere: lambda message: f"AppliedHere of {len(message.applied)}",
+    overview_messages.Overview: lambda message: (
+        f"Overview of {message.sender}, {message.keys} keys, suspects "
+        f"{' '.join(message.suspects) or 'nobody'}"
+    ),
     wire_message.Examine: lambda message: f"Examine {' '.join(message.subjects)}".rstrip(),
     wire_message.Condition: lambda message: f"Condition of {message.sender}",
     wire_message.Sights: lambda message: "Sights " + " ".join(map(of_sight, message.seen)),
@@ -181,6 +187,14 @@ def of_effect(effect: Effect) -> str:
                     for each in effect.applied
                 )
                 or "nothing"
+            )
+        case OverviewReported():
+            return f"{effect.peer.name} has told of itself"
+        case Exchanged():
+            ended = "completed" if effect.completed else "cut"
+            return (
+                f"exchange with {effect.peer.name} {ended}: {effect.trips} trips, "
+                f"{effect.found} found"
             )
         case Joined():
             return f"joined {effect.name}"
@@ -322,6 +336,11 @@ class Stage:
     def heal(self) -> None:
         self.net.heal()
         self._deaf.clear()
+
+    def overview(self, name: str) -> None:
+        self.net.perform(
+            name, self.net.replicas[name].survey(0, self.net.now(name), overviews=True)
+        )
 
     def deaf(self, name: str) -> None:
         self._deaf.add(name)

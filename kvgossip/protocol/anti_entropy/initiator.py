@@ -88,6 +88,8 @@ class Exchange:
         self.peer_sync_state = SyncState.WAITING
         #: the times of the first question and of the last answer, monotonic seconds
         self.began_s = self.progress_s = 0.0
+        #: how many questions were asked
+        self.trips = 0
         #: how many entries either side gained, or dropped
         self.brought = 0
         #: the bytes of these

@@ -32,6 +32,7 @@ from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.questions import FIRST_REQUEST
 from kvgossip.protocol.anti_entropy.responder import Responder
 from kvgossip.protocol.anti_entropy.slots import Slots
+from kvgossip.protocol.effect import Exchanged
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import MergePort
 from kvgossip.protocol.model.arrival import Arrival
@@ -191,6 +192,7 @@ class ExchangeScheduler:
     def send(self, exchange: Exchange, messages: Iterable[Message], now: Now) -> None:
         for message in messages:
             self.rounds += 1
+            exchange.trips += 1
             self._send_port.send(message, exchange.address, reliable=True)
         if exchange.complete:
             self._complete(exchange, now)
@@ -246,6 +248,7 @@ class ExchangeScheduler:
         self._endings.pop(exchange.number, None)
         if self._slots.cut(exchange, slow=slow):
             self.cut += 1
+            self._tell(exchange, now, completed=False)
             self._start_waiting(now)
 
     def begin_again(self, peer: str, now: Now) -> None:
@@ -347,10 +350,27 @@ class ExchangeScheduler:
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
         self._futility.judge(exchange)
+        self._tell(exchange, now, completed=True)
         self._merging.exchanged(
             Peer(self._kind, exchange.peer), exchange.peer_sync_state, exchange.began_s, now
         )
         self._start_waiting(now)
+
+    def _tell(self, exchange: Exchange, now: Now, *, completed: bool) -> None:
+        self._outbox.emit(
+            Exchanged(
+                Peer(self._kind, exchange.peer),
+                completed,
+                now.monotonic_s - exchange.began_s,
+                exchange.trips,
+                exchange.brought,
+                exchange.brought_bytes,
+            )
+        )
+
+    def unequal(self, now: Now) -> dict[str, float]:
+        """By name, for how many seconds probes have shown another root than ours."""
+        return {name: now.monotonic_s - since_s for name, since_s in self._unequal_since_s.items()}
 
     def unequal_since_s(self, peer: str) -> float | None:
         """The time at which probes began to show another root than ours, monotonic seconds; None:

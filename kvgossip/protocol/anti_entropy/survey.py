@@ -11,6 +11,10 @@ A survey of releases asks what the processes of each member made of those under 
 
     A ==AskApplied==> each member ==AppliedHere==> A
 
+A survey of overviews asks what each member says of itself:
+
+    A ==AskOverview==> each member ==Overview==> A
+
 One limit of "exactly": a key that only one side has and another one that only the other side has,
 in one of 65,536 positions, count as one.
 """
@@ -22,7 +26,7 @@ from random import Random
 
 from kvgossip.errors import OverloadedError, RemoteError
 from kvgossip.protocol.anti_entropy.difference import estimated_keys, parities
-from kvgossip.protocol.effect import AppliedReported, Surveyed
+from kvgossip.protocol.effect import AppliedReported, OverviewReported, Surveyed
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.digest import POSITION_BITS, DigestTree
@@ -30,6 +34,7 @@ from kvgossip.protocol.store.sketch import SYMBOLS_MAX, shortened
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.store.symbols import SYMBOL_BYTES
 from kvgossip.protocol.wire.message import Measure, Measured, Precision
+from kvgossip.protocol.wire.overview_messages import Overview
 from kvgossip.protocol.wire.release_messages import AppliedHere
 
 SYMBOLS = 512
@@ -114,3 +119,8 @@ class Surveys:
         ticket = self._tickets.get(answer.number)
         if ticket is not None:
             self._outbox.emit(AppliedReported(ticket, peer, answer.applied))
+
+    def overview(self, answer: Overview, peer: Peer) -> None:
+        ticket = self._tickets.get(answer.number)
+        if ticket is not None:
+            self._outbox.emit(OverviewReported(ticket, peer, answer))

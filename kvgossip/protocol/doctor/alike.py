@@ -38,7 +38,8 @@ def _keys(report: DoctorReport) -> Iterator[Finding]:
                 f"{name} uses an older key, {keys[0]}, while most others seal with {usual}: "
                 f"`kvgossip keyring use {usual}`"
             )
-            yield Finding("key_older", report.pool, (name,), text)
+            command = f"kvgossip keyring use {usual}"
+            yield Finding("key_older", report.pool, (name,), text, command)
 
 
 def _tokens(report: DoctorReport) -> Iterator[Finding]:

@@ -107,7 +107,12 @@ def _reachability(report: DoctorReport) -> Iterator[Finding]:
                 f"{one} and {other} do not reach each other, neither by UDP nor by TCP, while "
                 "others reach both"
             )
-            yield Finding("unreachable", report.pool, (one, other), text)
+            yield Finding("unreachable", report.pool, (one, other), text, _look(one, other))
+
+
+def _look(one: str, other: str) -> str:
+    """The command that measures this way again."""
+    return f"kvgossip rtt {one} {other}"
 
 
 def _known(pairs: Pairs, one: str, other: str) -> bool:
@@ -141,7 +146,7 @@ def _lost(report: DoctorReport, pairs: Pairs, name: str) -> Finding:
             f"{name} at {member.address} is dead: if it will not come back, `kvgossip "
             f"force-leave {name}`"
         )
-        return Finding("dead", report.pool, (name,), text)
+        return Finding("dead", report.pool, (name,), text, f"kvgossip force-leave {name}")
     refusal = report.refusals.get(name)
     text = f"nobody reaches {name} at {member.address}, by UDP or by TCP" + (
         f"; it says: {refusal}" if refusal else ": is it running?"
@@ -164,7 +169,8 @@ def _udp(
             judged += mine
     for one, other in blocked:
         if (one, other) not in judged:
-            yield Finding("udp_blocked", report.pool, (one, other), _udp_text(pairs, one, other))
+            text = _udp_text(pairs, one, other)
+            yield Finding("udp_blocked", report.pool, (one, other), text, _look(one, other))
 
 
 def _udp_text_of_one(pairs: Pairs, name: str, others: Sequence[str]) -> str:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that is wrong. `code` is for programs and never changes its meaning, `members` are
-    those whom it is about."""
+    those whom it is about. `command`: what to enter about it, where one command helps; its own
+    field, since `text` may repeat words of others."""
 
     code: str
     pool: str
     members: tuple[str, ...]
     text: str
+    command: str = ""

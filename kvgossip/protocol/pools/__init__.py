@@ -13,4 +13,5 @@ farewell        a node goes on purpose, and its peers get the time to hear so
 probe_answers   pings and acks, and the facts that they carry along
 survey_answers  by how many keys this node differs
 own_condition   the condition of this node, as the doctor of another one hears it
+own_overview    what this node says of itself, to whoever surveys the members
 """

@@ -51,6 +51,7 @@ from kvgossip.protocol.wire.message import (
     Pull,
     Sights,
 )
+from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
 
 
@@ -90,6 +91,8 @@ def handlers_of(
         Measured: survey_answers.on_measured,
         AskApplied: survey_answers.on_ask_applied,
         AppliedHere: survey_answers.on_applied_here,
+        AskOverview: survey_answers.on_ask_overview,
+        Overview: survey_answers.on_overview,
         KeyringOrder: lambda order, arrival: key_rotation.on_order(order, arrival, kind),
         KeyringReport: lambda report, arrival: key_rotation.on_report(report, arrival, kind),
     }

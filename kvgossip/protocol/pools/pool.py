@@ -34,6 +34,7 @@ from kvgossip.protocol.pools.dispatch import Dispatch
 from kvgossip.protocol.pools.handlers import handlers_of
 from kvgossip.protocol.pools.joining import Joining
 from kvgossip.protocol.pools.own_condition import OwnCondition
+from kvgossip.protocol.pools.own_overview import OwnOverview
 from kvgossip.protocol.pools.pool_outbox import PoolOutbox
 from kvgossip.protocol.pools.probe_answers import PingMaker, ProbeAnswers
 from kvgossip.protocol.pools.shared import Shared
@@ -207,6 +208,7 @@ class Pool:
             disk_problem=shared.disk_problem,
             shell_report=shared.shell_report,
         )
+        self.own_overview = OwnOverview(self.membership, self.partition, shared)
         self.doctor = Doctor(
             self._config,
             self.kind,
@@ -246,7 +248,7 @@ class Pool:
                 version_queries=self.version_queries,
                 exchanges=self.exchanges,
                 doctor=self.doctor,
-                survey_answers=SurveyAnswers(self.membership.table, self.kind, shared, self.outbox),
+                survey_answers=SurveyAnswers(self.own_overview, self.kind, shared, self.outbox),
                 key_rotation=shared.key_rotation,
             ),
             self.joining,

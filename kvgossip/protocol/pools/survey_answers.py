@@ -1,26 +1,28 @@
 """SurveyAnswers: by how many keys this node differs from one that asks, what its processes made of
-a release, and the answers of others."""
+a release, what it says of itself, and the answers of others."""
 
 from __future__ import annotations
 
 from kvgossip.protocol.anti_entropy.survey import measure
-from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
+from kvgossip.protocol.pools.own_overview import OwnOverview
 from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.wire.message import Measure, Measured
+from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
 
 
 class SurveyAnswers:
-    """`table`: the members of this pool. An answer counts from the member that was asked, over the
-    link that was dialled there."""
+    """`own_overview`: this node's own, in this pool. An answer counts from the member that was
+    asked, over the link that was dialled there."""
 
     def __init__(
-        self, table: MemberTable, kind: PoolKind, shared: Shared, send_port: SendPort
+        self, own_overview: OwnOverview, kind: PoolKind, shared: Shared, send_port: SendPort
     ) -> None:
-        self._table, self._kind, self._send_port = table, kind, send_port
+        self._table, self._own_overview = own_overview.membership.table, own_overview
+        self._kind, self._send_port = kind, send_port
         self._store, self._surveys = shared.store, shared.surveys
         self._shell_report = shared.shell_report
 
@@ -47,3 +49,11 @@ class SurveyAnswers:
     def on_applied_here(self, answer: AppliedHere, arrival: Arrival) -> None:
         if self._table.speaks(answer.sender, arrival):
             self._surveys.applied(answer, Peer(self._kind, answer.sender))
+
+    def on_ask_overview(self, question: AskOverview, arrival: Arrival) -> None:
+        answer = self._own_overview.at(question.number, arrival.now)
+        self._send_port.send(answer, arrival.source, reliable=True)
+
+    def on_overview(self, answer: Overview, arrival: Arrival) -> None:
+        if self._table.speaks(answer.sender, arrival):
+            self._surveys.overview(answer, Peer(self._kind, answer.sender))

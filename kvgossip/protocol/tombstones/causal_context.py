@@ -315,6 +315,11 @@ class CausalContext:
         )
 
     @property
+    def writes(self) -> int:
+        """How many versions this life has written."""
+        return len(self._own_writes)
+
+    @property
     def has_changed(self) -> bool:
         """True if `take_changes` has something for the disk, or `take_dots`."""
         return bool(self._changed) or self._has_new_dots

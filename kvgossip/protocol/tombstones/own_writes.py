@@ -22,8 +22,8 @@ class OwnWrites:
     def __init__(self) -> None:
         #: oldest first
         self._times = array("Q")
-        #: true: there were older ones
-        self._trimmed = False
+        #: how many older ones there were
+        self._trimmed = 0
 
     def __contains__(self, timestamp: int) -> bool:
         times = self._times
@@ -31,6 +31,10 @@ class OwnWrites:
         if place == 0 and self._trimmed:
             return True
         return place < len(times) and times[place] == timestamp
+
+    def __len__(self) -> int:
+        """All that there were."""
+        return self._trimmed + len(self._times)
 
     @property
     def last(self) -> int:
@@ -42,7 +46,7 @@ class OwnWrites:
         self._times.append(timestamp)
         if len(self._times) >= 2 * OWN_MAX:
             del self._times[:OWN_MAX]
-            self._trimmed = True
+            self._trimmed += OWN_MAX
 
     def split(self, timestamp: int) -> tuple[int, list[int]]:
         """The last one before this time, 0 where there is none, and the later ones."""

@@ -390,6 +390,7 @@ class Tombstones:
     def statistics(self) -> dict[str, int]:
         context = self.context
         return {
+            "writes": context.writes,
             "certificates_waiting": len(self.collecting),
             "drops_waiting": len(self.drops.fuse),
             "context_rows": len(context.vector),

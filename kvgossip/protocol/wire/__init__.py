@@ -1,8 +1,9 @@
 """Bytes: messages, frames, seals. Nothing else knows them.
 
-message            the messages but those of anti-entropy and releases
+message            the messages but those of anti-entropy, releases and overviews
 exchange_messages  the messages of anti-entropy
 release_messages   the messages of a survey of releases
+overview_messages  the messages of a survey of what members say of themselves
 frame              units under the header of a pool, to bytes and back
 unit               messages and records of members to bytes and back
 member_record      the record of a member to bytes and back, with fields of newer releases

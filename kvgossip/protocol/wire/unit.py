@@ -21,7 +21,12 @@ import msgspec
 
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Member
-from kvgossip.protocol.wire import exchange_messages, message, release_messages
+from kvgossip.protocol.wire import (
+    exchange_messages,
+    message,
+    overview_messages,
+    release_messages,
+)
 from kvgossip.protocol.wire.member_record import decode_member, encode_member
 from kvgossip.protocol.wire.message import Message
 
@@ -39,7 +44,7 @@ UNIT_BYTES = _UNIT.size
 _encode = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind.kind: msgspec.msgpack.Decoder(kind)
-    for module in (message, exchange_messages, release_messages)
+    for module in (message, exchange_messages, release_messages, overview_messages)
     for kind in vars(module).values()
     if kind in Message.__subclasses__()
 }

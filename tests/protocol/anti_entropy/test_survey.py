@@ -11,11 +11,13 @@ from kvgossip.config import Address
 from kvgossip.errors import OverloadedError
 from kvgossip.protocol.acks.applied import PROCESSES_MAX, AppliedReports, Report
 from kvgossip.protocol.anti_entropy.survey import SURVEYS_MAX, measure, question
-from kvgossip.protocol.effect import AppliedReported, Effect, Surveyed
+from kvgossip.protocol.effect import AppliedReported, Effect, OverviewReported, Surveyed
 from kvgossip.protocol.model.cluster_id import ClusterId
+from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.wire.message import Measure, Precision
+from kvgossip.protocol.wire.overview_messages import NAMES_MAX, AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedBy, AppliedHere, AskApplied
 from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, STRANGER, Network, at, make_replica, refused
@@ -247,3 +249,58 @@ def test_what_is_told_replaces_what_was_told_and_of_too_many_the_first_count() -
     assert kept.under("shop/") == (AppliedBy("r2", PROCESSES_MAX - 5), AppliedBy("r1", 5))
     kept.tell([])
     assert kept.under("shop/") == ()
+
+
+# -- of overviews --------------------------------------------------------------------------------
+
+
+def overviews(effects: list[Effect]) -> dict[str, Overview]:
+    return {
+        effect.peer.name: effect.overview
+        for effect in effects
+        if isinstance(effect, OverviewReported)
+    }
+
+
+def test_members_say_of_themselves_what_they_know_and_whom_they_suspect() -> None:
+    network = Network()
+    network.cluster("a b c")
+    network.put("a", "key", b"value")
+    network.run(1.0)
+    b = network.replicas["b"]
+    b.told.software, b.told.tokens = "9.9", "none"
+    b.told.overload, b.told.quarantined = lambda: "too\nmuch", lambda: 7
+    network.perform("b", b.block("c", network.now("b")))
+    network.perform("b", b.block("10.2.0.0/16", network.now("b")))
+    older = network.replicas["c"].pools.lan.dispatch
+    older._handlers[AskOverview] = lambda message, arrival: None
+    first = len(network.effects["a"])
+    network.perform("a", network.replicas["a"].survey(SURVEYED, network.now("a"), overviews=True))
+    network.run(0.5)
+    told = overviews(network.effects["a"][first:])
+    assert list(told) == ["b"], "a node that does not know the question is silent"
+    assert replace(told["b"], number=0) == Overview(
+        0,
+        "b",
+        software="9.9",
+        sync_state=SyncState.SETTLED,
+        keys=1,
+        entries=1,
+        overload="toomuch",
+        tokens="none",
+        blocked=("10.2.0.0/16", "c"),
+        quarantined=7,
+    )
+
+
+def test_an_overview_is_asked_over_links_alone_and_names_the_first_of_many() -> None:
+    network = Network()
+    network.cluster("a b")
+    question_ = LAN.frame([encode(AskOverview(1, "a"))])
+    b, source = network.replicas["b"], network.replicas["a"].member.address
+    assert messages_of(LAN, b.receive(question_, source, network.now("b"))) == []
+    for number in range(NAMES_MAX + 1):
+        b.block(f"192.168.{number}.0/24", network.now("b"))
+    answers = b.receive(question_, source, network.now("b"), reliable=True)
+    (overview,) = (each for _, each in messages_of(LAN, answers) if isinstance(each, Overview))
+    assert overview.blocked == tuple(b.blocklist.targets()[:NAMES_MAX])

@@ -96,7 +96,13 @@ def test_lesson_13_blocked_udp_between_two_members_is_said_in_words() -> None:
     net.passes = block(udp=between("b", "c"))
     report = examined(net)
     assert diagnose(report) == [
-        Finding("udp_blocked", "lan", ("b", "c"), "UDP is blocked between b and c, TCP works")
+        Finding(
+            "udp_blocked",
+            "lan",
+            ("b", "c"),
+            "UDP is blocked between b and c, TCP works",
+            "kvgossip rtt b c",
+        )
     ]
     assert report.sights["b"]["c"].udp_us == -1
     assert report.sights["b"]["c"].tcp_us == 2000

@@ -79,6 +79,7 @@ from kvgossip.protocol.wire.message import (
     Sight,
     Sights,
 )
+from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedBy, AppliedHere, AskApplied
 from kvgossip.protocol.wire.unit import (
     _DECODERS,
@@ -314,6 +315,29 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     (
         AppliedHere(5, "b", (AppliedBy("r", 2, (("k", "no"),)),)),
         "56 00000010 9305a1629193a172029192a16ba26e6f",
+    ),
+    (AskOverview(5, "a"), "57 00000004 9205a161"),
+    (
+        Overview(
+            5,
+            "b",
+            "1",
+            SyncState.SETTLED,
+            2,
+            3,
+            (("c", "t"),),
+            "o",
+            ("k",),
+            "t",
+            ("x",),
+            4,
+            ("a",),
+            6,
+            ("s",),
+            ("d",),
+            ("l",),
+        ),
+        "58 00000029 dc001105a162a1310202039192a163a174a16f91a16ba17491a1780491a1610691a17391a16491a16c",
     ),
     (Conclude(9, 5, 3, b"\x01", b"\x02"), "1e 0000000a 95090503c40101c40102"),
     (Concluded(9, 5, 3, 1), "1f 00000005 9409050301"),

@@ -1,0 +1,61 @@
+"""OwnOverview: what this node says of itself, to whoever surveys the members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+from kvgossip.protocol.membership.partition_watch import PartitionWatch
+from kvgossip.protocol.membership.swim import Membership
+from kvgossip.protocol.model.member import MemberState
+from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.plain_text import plain
+from kvgossip.protocol.pools.shared import Shared
+from kvgossip.protocol.wire.overview_messages import NAMES_MAX, REASONS_MAX, Overview
+
+TEXT_CHARACTERS_MAX = 512
+
+
+class OwnOverview:
+    """Of one pool: of members it tells what it believes there."""
+
+    def __init__(self, membership: Membership, partition: PartitionWatch, shared: Shared) -> None:
+        self.membership, self._partition, self._shared = membership, partition, shared
+
+    def at(self, number: int, now: Now) -> Overview:
+        shared, told = self._shared, self._shared.told
+        keyring = shared.keyring.ids if shared.keyring is not None else ()
+        return Overview(
+            number=number,
+            sender=self.membership.me.name,
+            software=_text(told.software),
+            sync_state=shared.sync_state(),
+            keys=shared.store.live,
+            entries=len(shared.store),
+            not_ready=tuple(
+                (reason.code, _text(f"{reason.text}: {reason.hint}"))
+                for reason in shared.readiness.reasons(now)[:REASONS_MAX]
+            ),
+            overload=_text(told.overload()),
+            keyring=_first(keyring),
+            tokens=told.tokens,
+            blocked=_first(map(_text, shared.blocklist.targets())),
+            tombstones_waiting=len(shared.tombstones.collecting),
+            waits_for=_first(shared.tombstones.late()),
+            quarantined=told.quarantined(),
+            suspects=self._in(MemberState.SUSPECT),
+            dead=self._in(MemberState.DEAD),
+            lost=_first(self._partition.lost),
+        )
+
+    def _in(self, state: MemberState) -> tuple[str, ...]:
+        members = self.membership.members.values()
+        return _first(sorted(each.name for each in members if each.state is state))
+
+
+def _first(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(islice(names, NAMES_MAX))
+
+
+def _text(text: str) -> str:
+    return plain(text)[:TEXT_CHARACTERS_MAX]
