@@ -30,7 +30,8 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 import kvgossip
 import kvgossip.errors
-from kvgossip.api.routes.metrics import COUNTERS, GAUGES, PREFIX
+from kvgossip.api.routes.metric_families import PREFIX
+from kvgossip.api.routes.metrics import COUNTERS, GAUGES
 from kvgossip.cli import app
 from kvgossip.config import config_from
 from kvgossip.protocol.model.member import Member

@@ -11,4 +11,5 @@ knows aiohttp.
     keys       everything that can be done with one key, by either lane
     listings   all records under a prefix, made once for all who ask
     archive    the format of an export
+    sampler    the numbers of the last hour, for plots
 """

@@ -39,12 +39,15 @@ from kvgossip.api.routes.cluster import ClusterRoutes
 from kvgossip.api.routes.consul import NOT_OFFERED, ConsulRoutes
 from kvgossip.api.routes.consul_answer import ConsulAnswers
 from kvgossip.api.routes.consul_cluster import ConsulClusterRoutes
+from kvgossip.api.routes.events import EventRoutes
 from kvgossip.api.routes.history import HistoryRoutes
 from kvgossip.api.routes.kv import KeyRoutes
+from kvgossip.api.routes.overview import OverviewRoutes
 from kvgossip.api.routes.releases import ReleaseRoutes
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.status import StatusRoutes
 from kvgossip.api.routes.watch import WatchRoutes
+from kvgossip.api.sampler import Sampler
 from kvgossip.api.tls.certificates import Certificates
 from kvgossip.api.tls.handshakes import Handshakes
 from kvgossip.api.tls.link import TlsLink
@@ -123,6 +126,8 @@ FAMILIES: tuple[type[Family], ...] = (
     ReleaseRoutes,
     WatchRoutes,
     StatusRoutes,
+    OverviewRoutes,
+    EventRoutes,
     ClusterRoutes,
     BackupRoutes,
     ServerRoutes,
@@ -152,6 +157,8 @@ class ApiServer:
         self._answers = answers = Answers(node)
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
+        self._events = EventRoutes(node, answers, watching)
+        self._sampler = Sampler(node.status, self._connections.requests, self._delay)
         self._keys = Keys(node, answers, self._access)
         cluster, consul = ClusterRoutes(node, answers), ConsulAnswers(node, answers)
         self.left = cluster.left
@@ -170,6 +177,8 @@ class ApiServer:
                     self._access.status,
                     self._tls,
                 ),
+                OverviewRoutes(node, answers, self._sampler),
+                self._events,
                 cluster,
                 BackupRoutes(node, answers),
                 ServerRoutes(
@@ -218,6 +227,7 @@ class ApiServer:
             )
         connections.start()
         self._delay.start()
+        self._sampler.start()
         self._node.tell_tokens(self._access.fingerprint)
         self._access.start(self._tokens_changed)
 
@@ -229,6 +239,7 @@ class ApiServer:
     def _tokens_changed(self) -> None:
         self._node.tell_tokens(self._access.fingerprint)
         self._hub.review()
+        self._events.audience.review()
 
     def _secured(self, lane: Callable[[], Lane]) -> Callable[[], asyncio.Protocol] | None:
         """The lane behind TLS, where there is a certificate."""
@@ -250,10 +261,11 @@ class ApiServer:
         """Takes no more requests, lets those under way finish for a moment, and closes the
         sockets."""
         self._delay.stop()
+        self._sampler.stop()
         await self._access.stop()
         if self._certificates is not None:
             self._certificates.stop()
-        await self._hub.close()
+        await asyncio.gather(self._hub.close(), self._events.audience.close())
         if self._general is not None:
             await asyncio.gather(*(each.close() for each in self._listeners))
             await asyncio.gather(

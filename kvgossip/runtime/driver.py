@@ -24,6 +24,7 @@ from kvgossip.errors import ConfigError, OverloadedError
 from kvgossip.protocol.effect import (
     Dropped,
     Effect,
+    Exchanged,
     Expired,
     JoinRefused,
     KeyringChanged,
@@ -108,6 +109,7 @@ class Driver:
             Resolve: self._resolve,
             JoinRefused: self._join_refused,
             MemberChanged: self._member_changed,
+            Exchanged: lambda effect: self.publisher.events.exchanged(effect, self.clocks()),
             Dropped: self._dropped,
             Quarantined: self._quarantined,
             Expired: lambda effect: self.publisher.publish(effect.change, self.clocks()),
@@ -307,7 +309,7 @@ class Driver:
 
     def _member_changed(self, effect: MemberChanged) -> None:
         old, new = effect.old, effect.new
-        self.publisher.member_changed(effect)
+        self.publisher.member_changed(effect, self.clocks())
         where = " in the WAN pool" if effect.pool is PoolKind.WAN else ""
         if new is None:
             self.member_events[effect.pool, "forgotten"] += 1

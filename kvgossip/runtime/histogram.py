@@ -21,6 +21,11 @@ class Histogram:
         self._counts[bisect_left(self.bounds_s, seconds)] += 1
         self.sum_s += seconds
 
+    @property
+    def count(self) -> int:
+        """How many times were seen."""
+        return sum(self._counts)
+
     def cumulative(self) -> Iterator[tuple[float, int]]:
         """Each bound, at last infinity, and how many times were not greater."""
         total = 0

@@ -13,6 +13,7 @@ from functools import partial
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, NamedTuple
 
+from kvgossip import __version__
 from kvgossip.config import Address, Config, wan_config
 from kvgossip.errors import ConfigError
 from kvgossip.extras import require
@@ -72,7 +73,10 @@ class Life(Resident):
         #: None without a data directory
         self.disk = disk
         self.transports, self.driver = transports, driver
-        self.writes = Writes(driver)
+        self.writes = writes = Writes(driver)
+        told = driver.replica.told
+        told.software, told.quarantined = __version__, lambda: driver.quarantine.count
+        told.overload = lambda: writes.overload or ""
         self.reads = Reads(driver)
         self._resources = resources
 

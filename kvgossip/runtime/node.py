@@ -25,6 +25,7 @@ from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.readiness import Notice, Reason
 from kvgossip.protocol.wire.message import Holding
+from kvgossip.runtime.changes.events import Events
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.histogram import Histogram
@@ -33,6 +34,7 @@ from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
 from kvgossip.runtime.reading import Reading
 from kvgossip.runtime.reports.applied import AppliedSurveys
+from kvgossip.runtime.reports.cluster import ClusterReports
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
@@ -77,6 +79,7 @@ class Node(Reading):
         #: true if the node runs, or is about to: from the call of `start` to the end of `stop`
         self._started = False
         self._life: Life | None = None
+        self._reports: ClusterReports | None = None
         self._clocks, self._rng = _clocks, _rng
         self.config = completed(config or Config(), 0)
 
@@ -101,6 +104,7 @@ class Node(Reading):
             self._started = False
             raise
         self._life, self.config = life, life.config
+        self._reports = ClusterReports(life.driver, life.config)
         self._rebuild = self._found = False
 
     async def stop(self, *, leave: bool = True) -> None:
@@ -386,6 +390,19 @@ class Node(Reading):
         """Examine the cluster through this node, ready for JSON: `findings` say in words what is
         wrong, `healthy` that there are none. In each pool up to 64 members look at each other."""
         return doctor_report(await self._running.callers.examine_all(), self.config)
+
+    @property
+    def reports(self) -> ClusterReports:
+        """The whole cluster, as this node sees it and its members tell of themselves."""
+        life, reports = self._open, self._reports
+        assert life is not None
+        assert reports is not None
+        return reports
+
+    @property
+    def events(self) -> Events:
+        """What happened to the cluster lately, in the eyes of this node."""
+        return self._running.publisher.events
 
     async def round_trip(self, one: str, other: str) -> dict[str, Any]:
         """The round trip between two members, ready for JSON: estimated, and measured, by `one`

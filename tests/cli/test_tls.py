@@ -144,7 +144,9 @@ def test_curl_reads_writes_and_watches(files: Files, tmp_path: Path) -> None:
         assert curl(f"{url}/kv/a") == value.read_bytes()
         assert curl("--tlsv1.2", "--tls-max", "1.2", f"{url}/kv/a") == value.read_bytes()
         assert json.loads(curl(f"{url}/kv?prefix="))["entries"][0]["key"] == "a"
-        assert b"kvgossip_tls_certificate_expires_seconds 2" in curl(f"{url}/metrics")
+        metrics = curl(f"{url}/metrics")
+        assert b"kvgossip_tls_certificate_expires_seconds 2" in metrics
+        assert b"kvgossip_tls_certificate_expiry_timestamp_seconds 1" in metrics
 
 
 def test_py_consul_works_over_tls(files: Files) -> None:

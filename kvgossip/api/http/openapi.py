@@ -32,13 +32,14 @@ AT_THE_DOORS = (403, 421)
 def document(routes: Iterable[Route]) -> Schema:
     """The whole description."""
     paths: dict[str, Schema] = {}
-    commands: dict[type[msgspec.Struct], None] = {}
+    structs: dict[type[msgspec.Struct], None] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
-        if route.body is not None and not isinstance(route.body.kind, dict):
-            commands[route.body.kind] = None
+        for kind in (route.answer, route.body.kind if route.body is not None else {}):
+            if not isinstance(kind, dict):
+                structs[kind] = None
     _, components = msgspec.json.schema_components(
-        commands, ref_template="#/components/schemas/{name}"
+        structs, ref_template="#/components/schemas/{name}"
     )
     paths = _hoisted(paths, components)
     about = (
@@ -61,7 +62,9 @@ def document(routes: Iterable[Route]) -> Schema:
 
 def _operation(route: Route) -> Schema:
     responses = {
-        "200": _response(200, {route.content_type: route.answer, **dict(route.other_content)})
+        "200": _response(
+            200, {route.content_type: _schema_of(route.answer), **dict(route.other_content)}
+        )
     }
     if route.example is not None:
         responses["200"]["content"][JSON]["example"] = route.example
@@ -91,10 +94,14 @@ def _operation(route: Route) -> Schema:
 def _request_body(body: Body) -> Schema:
     if isinstance(body.kind, dict):
         return {"content": {"application/octet-stream": {"schema": body.kind}}}
-    content: Schema = {"schema": _reference(body.kind.__name__)}
+    content: Schema = {"schema": _schema_of(body.kind)}
     if body.example is not None:
         content["example"] = body.example
     return {"required": True, "content": {JSON: content}}
+
+
+def _schema_of(kind: type[msgspec.Struct] | Schema) -> Schema:
+    return kind if isinstance(kind, dict) else _reference(kind.__name__)
 
 
 def _reference(name: str) -> Schema:

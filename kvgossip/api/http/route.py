@@ -106,8 +106,8 @@ class Route:
     right: Right
     #: The purpose of the route, in one line.
     summary: str
-    #: The schema of its 200.
-    answer: Schema
+    #: The schema of its 200, or the structure that it is made of.
+    answer: Schema | type[msgspec.Struct]
     #: Its other statuses, each with an error in JSON; 400, 500 and 503 are always among them.
     statuses: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()

@@ -1,21 +1,25 @@
 """One family of routes a file: a class with handlers, and behind them its ROUTES (http/route.py).
 
-kv              /kv: values, and the list of keys
-write_concern   waiting for others to hold a write, and for a version to arrive
-batch           /batch: writes that happen together
-history         /history: earlier versions of a key
-releases        /releases: releases of the values under a prefix
-watch           /watch: changes, as a stream or as a long poll
-sse             the streams that are open
-turns           work for all of them, a portion in each turn of the loop
-held            a watcher whose stream begins later
-watch_event     changes as text
-status          /status, /members and other questions about a node and its cluster
-cluster         /join, /leave, /block and other orders to it
-backup          /export, /import and /quarantine
-metrics         /metrics: the numbers of a node, for Prometheus
-consul          /v1/kv: keys and values for Consul's clients
-consul_cluster  /v1/agent, /v1/status, /v1/catalog: members for Consul's clients
-consul_answer   answers in Consul's words
-consul_form     entries and lists as Consul's JSON
+kv               /kv: values, and the list of keys
+write_concern    waiting for others to hold a write, and for a version to arrive
+batch            /batch: writes that happen together
+history          /history: earlier versions of a key
+releases         /releases: releases of the values under a prefix
+watch            /watch: changes, as a stream or as a long poll
+sse              the streams that are open
+turns            work for all of them, a portion in each turn of the loop
+held             a watcher whose stream begins later
+watch_event      changes as text
+status           /status, /members and other questions about a node and its cluster
+overview         /cluster and /series: the whole cluster, and the last hour of this node
+events           /events: what happens to the cluster, as a stream
+onlookers        those streams
+cluster          /join, /leave, /block and other orders to it
+backup           /export, /import and /quarantine
+metrics          /metrics: the numbers of a node, for Prometheus
+metric_families  their families, by Prometheus' conventions
+consul           /v1/kv: keys and values for Consul's clients
+consul_cluster   /v1/agent, /v1/status, /v1/catalog: members for Consul's clients
+consul_answer    answers in Consul's words
+consul_form      entries and lists as Consul's JSON
 """

@@ -10,35 +10,34 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import isinf
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-    UnknownMetricFamily,
-)
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from kvgossip import __version__
 from kvgossip.api.access.rights import Access
 from kvgossip.api.http.request_metrics import LoopDelay
 from kvgossip.api.lanes.connections import Connections
+from kvgossip.api.routes.metric_families import (
+    PREFIX,
+    counter,
+    gauge,
+    gauges,
+    histogram,
+    unknown,
+)
 from kvgossip.api.routes.watch import WatchRoutes
 from kvgossip.api.tls.certificates import Certificates
 from kvgossip.config.exposure import OPEN_DOORS
-from kvgossip.runtime.histogram import Histogram
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
-PREFIX = "kvgossip_"
 GAUGES = {
     "keys": "Keys with a value.",
     "entries": "Entries, tombstones too.",
@@ -58,6 +57,7 @@ GAUGES = {
     "transport_link_bytes_unfinished": "Bytes of frames that have not come to their end.",
 }
 COUNTERS = {
+    "writes": "Versions that this life has written, deletes too.",
     "gossips_sent": "Packets of rumors.",
     "rumors_cooled": "Rumors that K peers in a row knew.",
     "exchanges_started": "Exchanges that this node has begun.",
@@ -140,11 +140,12 @@ class Metrics(Collector):
         status = self._node.status()
         yield info(status)
         yield gauge("settled", "1 if reads are answered as truth.", float(status["settled"]))
+        yield from _health(status)
         refuses = float(bool(status["clock_trouble"]))
         yield gauge("clock_trouble", "1 if clocks are so wrong that it matters.", refuses)
         opened = {(door,): float(door in status["open"]) for door in OPEN_DOORS}
         text = "1 if whoever reaches it may read and change everything."
-        yield _family(GaugeMetricFamily, "open", text, opened, ("door",))
+        yield gauges("open", text, opened, ("door",))
         yield gauge("memory_only", "1 if there is no data directory.", float(status["memory_only"]))
         for name, text in (
             ("last_exchange_age_s", "Since an exchange completed."),
@@ -209,7 +210,7 @@ class Metrics(Collector):
             ("event",),
         )
         watchers = {("stream",): watching["streams"], ("poll",): watching["polls"]}
-        yield _family(GaugeMetricFamily, "watchers", "Watchers over HTTP.", watchers, ("kind",))
+        yield gauges("watchers", "Watchers over HTTP.", watchers, ("kind",))
         cut_off = {(reason,): count for reason, count in watching["cut_off"].items()}
         yield counter("watchers_cut_off", "Streams that did not keep up.", cut_off, ("reason",))
         yield histogram(
@@ -247,46 +248,14 @@ def info(status: Mapping[str, Any]) -> Metric:
     return family
 
 
-def gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(PREFIX + name, text, value=value)
-
-
-Labelled = Mapping[Any, float]
-"""Values by the tuples of their labels' values."""
-
-
-def counter(name: str, text: str, values: Labelled, labels: tuple[str, ...] = ()) -> Metric:
-    return _family(CounterMetricFamily, name, text, values, labels)
-
-
-def histogram(
-    name: str, text: str, values: Mapping[Any, Histogram], labels: tuple[str, ...] = ()
-) -> Metric:
-    family = HistogramMetricFamily(PREFIX + name, text, labels=labels)
-    for label_values, seen in values.items():
-        buckets = [
-            ("+Inf" if isinf(bound_s) else str(bound_s), float(count))
-            for bound_s, count in seen.cumulative()
-        ]
-        family.add_metric(label_values, buckets, seen.sum_s)
-    return family
-
-
-def _family(
-    kind: Callable[..., Any], name: str, text: str, values: Labelled, labels: tuple[str, ...]
-) -> Metric:
-    family = kind(PREFIX + _with_units_last(name), text, labels=labels)
-    for label_values, value in values.items():
-        family.add_metric(label_values, value)
-    metric: Metric = family
-    return metric
-
-
-def _with_units_last(name: str) -> str:
-    words = name.split("_")
-    return "_".join(
-        [*(word for word in words if word != "bytes"), *(word for word in words if word == "bytes")]
-    )
+def _health(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """Whether the node may be asked, and takes writes."""
+    reasons = {(reason["code"],): 1.0 for reason in status["not_ready"]}
+    yield gauge("ready", "1 if the node may be asked.", float(not reasons))
+    yield gauges("not_ready", "1 for each reason why it may not.", reasons, ("reason",))
+    overloaded = float(status["overload"] is not None)
+    yield gauge("overloaded", "1 if no write is taken just now.", overloaded)
+    yield gauge("quarantine_values", "Values that wait in quarantine.", status["quarantined"])
 
 
 def _tls(certificates: Certificates | None) -> Iterator[Metric]:
@@ -296,6 +265,11 @@ def _tls(certificates: Certificates | None) -> Iterator[Metric]:
             "tls_certificate_expires_seconds",
             "Until the certificate expires; negative once it has.",
             certificates.expires_s,
+        )
+        yield gauge(
+            "tls_certificate_expiry_timestamp_seconds",
+            "When the certificate expires, since 1970.",
+            certificates.not_after_s,
         )
         yield gauge(
             "tls_reload_failed",
@@ -309,6 +283,9 @@ def _storage(storage: Mapping[str, Any] | None) -> Iterator[Metric]:
     """Of the data directory, where there is one."""
     if storage is not None:
         yield gauge("storage_bytes", "Bytes of the data directory.", storage["bytes"])
+        yield gauge(
+            "storage_free_bytes", "What its filesystem has left for it.", storage["free_bytes"]
+        )
         yield gauge(
             "storage_degraded", "1 if the disk takes no writes.", float(storage["degraded"])
         )
@@ -336,18 +313,26 @@ def _cluster(pools: Mapping[str, Mapping[str, Any]]) -> Iterator[Metric]:
         (pool,): float(counters["suspected_partition"] is not None)
         for pool, counters in pools.items()
     }
-    yield _family(GaugeMetricFamily, "members", "Members by state.", members, ("pool", "state"))
+    yield gauges("members", "Members by state.", members, ("pool", "state"))
     yield counter(
         "member_events",
         "Changes of members, by the state that they came to.",
         events,
         ("pool", "state"),
     )
-    yield _family(
-        GaugeMetricFamily,
-        "suspected_partition",
-        "1 if more than half were lost at once.",
-        suspected,
+    yield gauges(
+        "suspected_partition", "1 if more than half were lost at once.", suspected, ("pool",)
+    )
+    yield gauges(
+        "members_unequal",
+        "Members whose root, as probes show it, differs from this node's.",
+        {(pool,): counters["unequal"]["members"] for pool, counters in pools.items()},
+        ("pool",),
+    )
+    yield gauges(
+        "unequal_seconds",
+        "How long, at the longest, a member has shown another root; 0 where none does.",
+        {(pool,): counters["unequal"]["longest_s"] for pool, counters in pools.items()},
         ("pool",),
     )
 
@@ -375,8 +360,8 @@ def _numbers(status: Mapping[str, Any]) -> Iterator[Metric]:
         families[name, ()].setdefault((), 0)
     for (name, labels), values in sorted(families.items()):
         if name in GAUGES:
-            yield _family(GaugeMetricFamily, name, GAUGES[name], values, labels)
+            yield gauges(name, GAUGES[name], values, labels)
         elif name in COUNTERS or name.startswith("transport_"):
             yield counter(name, COUNTERS.get(name, "Of the sockets of a pool."), values, labels)
         else:
-            yield _family(UnknownMetricFamily, name, "See /status.", values, labels)
+            yield unknown(name, "See /status.", values, labels)

@@ -117,7 +117,7 @@ class WatchRoutes(Family):
         self._check_room()
         if polls:
             return await self._poll(request, form, self._node.follow(form.topic, since), timeout_s)
-        self._check_may_stream(call)
+        self.check_may_stream(call)
         config = self._node.config
         head = self._answers.head(
             f"{STREAM_HEAD}KV-Node: {config.name}\r\nKV-Zone: {config.zone}\r\n"
@@ -172,11 +172,11 @@ class WatchRoutes(Family):
             hint = f"watchers_max is {watchers_max}; ask another node"
             raise RequestError(503, "this node has too many watchers", hint, RETRY_AFTER)
 
-    def _check_may_stream(self, call: Call) -> None:
-        """Raises RequestError(503) where this client has too many streams, or where the process
-        has few files left."""
+    def check_may_stream(self, call: Call, others: int = 0) -> None:
+        """Raises RequestError(503) where this client has too many streams, with `others` that are
+        not of changes, or where the process has few files left."""
         of_one_max = self._node.config.http_client_streams_max
-        if self._hub.count_of(call.client) >= of_one_max:
+        if self._hub.count_of(call.client) + others >= of_one_max:
             hint = f"http_client_streams_max is {of_one_max}; close some, or ask another node"
             raise RequestError(503, "this client has too many streams", hint, RETRY_AFTER)
         transport = call.request.transport

@@ -151,6 +151,11 @@ class Certificates:
         return bool(self._problem)
 
     @property
+    def not_after_s(self) -> float:
+        """When it expires, seconds since 1970."""
+        return self._reading.not_after_s
+
+    @property
     def expires_s(self) -> float:
         """Seconds until it expires; negative once it has."""
         return self._reading.not_after_s - self._clock()

@@ -5,6 +5,7 @@ feed         one ordered log of changes, for those who come back
 stream       what one listener hears, as an async iterator
 watchers     the fan-out to those who watch
 members      the same for changes of members
+events       what happened to the cluster lately, for those who look on
 follower     one remote watcher's way through the feed
 history      earlier versions of keys
 snapshot     all records as they were at one moment

@@ -1,5 +1,6 @@
 """Publisher: every change of the data goes to all that hear of changes - the feed, the history,
-snapshots that are being read, and callers that wait for a version; and those of members to theirs.
+snapshots that are being read, and callers that wait for a version; those of members to theirs; and
+what happened to the cluster to the events.
 
 With more to hear of it a merge costs more: so nothing is done for what nobody waits for.
 """
@@ -17,6 +18,7 @@ from kvgossip.protocol.model.hlc import COUNTER_BITS, index_of, timestamp_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.store.store import Store
+from kvgossip.runtime.changes.events import Events
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.history import History
 from kvgossip.runtime.changes.members import MemberChanges
@@ -36,6 +38,7 @@ class Publisher:
         self.history.name_site(replica.site, config.name)
         self.members = MemberChanges(config.watch_events_max)
         self.version_waits = VersionWaits()
+        self.events = Events(replica.site)
         #: those that are being read
         self.snapshots: list[Snapshot] = []
 
@@ -59,9 +62,10 @@ class Publisher:
         for snapshot in self.snapshots:
             snapshot.changed(effect.key, effect.record)
 
-    def member_changed(self, effect: MemberChanged) -> None:
+    def member_changed(self, effect: MemberChanged, now: Now) -> None:
         self.history.met(effect)
         self.members.publish(effect)
+        self.events.member_changed(effect, now)
 
     async def read_snapshot(self, store: Store) -> AsyncGenerator[list[tuple[str, bytes]], None]:
         """All keys with records as they are when the iteration begins, in chunks. A snapshot hears
@@ -89,4 +93,5 @@ class Publisher:
         self._closed = True
         self.feed.close()
         self.members.close()
+        self.events.close()
         self.version_waits.close()

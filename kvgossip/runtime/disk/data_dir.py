@@ -23,6 +23,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime.daemon_threads import DaemonThreads
 from kvgossip.runtime.disk.compaction import Compaction
+from kvgossip.runtime.disk.folder import Size
 from kvgossip.runtime.disk.group_commit import GroupCommit
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.disk.rocksdb import REBUILD_HINT, RocksDB
@@ -47,8 +48,8 @@ class DataDir:
         self._commits: GroupCommit | None = None
         self._compaction: Compaction | None = None
         #: the size of the directory as it was seen last, when that was, and the look under way
-        self._bytes, self._seen_s = 0, -math.inf
-        self._look: asyncio.Future[int] | None = None
+        self._size, self._seen_s = Size(0, 0), -math.inf
+        self._look: asyncio.Future[Size] | None = None
 
     @classmethod
     async def take(cls, config: Config, *, rebuild: bool) -> DataDir:
@@ -87,7 +88,8 @@ class DataDir:
             )
             self.storage.open()
             self.facts = self.storage.facts() or None
-            self._bytes = self.storage.bytes_used()
+            self._size = self.storage.size()
+            self.quarantine.open()
 
         await self._threads.run(open_it)
 
@@ -176,23 +178,24 @@ class DataDir:
 
     def status(self) -> dict[str, object]:
         """The state of the data directory, ready for JSON."""
-        fault = self.commits.fault
+        fault, size = self.commits.fault, self._size_now()
         return {
             "directory": str(self.storage.directory),
             "degraded": fault is not None,
             "fault": None if fault is None else str(fault),
-            "bytes": self._bytes_used(),
+            "bytes": size.used_bytes,
+            "free_bytes": size.free_bytes,
             **self.commits.statistics(),
         }
 
-    def _bytes_used(self) -> int:
-        """As they were a moment ago: a thread looks, for whoever asks next."""
+    def _size_now(self) -> Size:
+        """As it was a moment ago: a thread looks, for whoever asks next."""
         look = self._look
         if look is not None and look.done():
             self._look = None
             if look.exception() is None:
-                self._bytes = look.result()
+                self._size = look.result()
         if self._look is None and time.monotonic() >= self._seen_s + SIZE_S:
             self._seen_s = time.monotonic()
-            self._look = self._threads.run(self.storage.bytes_used)
-        return self._bytes
+            self._look = self._threads.run(self.storage.size)
+        return self._size

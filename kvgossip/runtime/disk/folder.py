@@ -5,10 +5,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from kvgossip.errors import DataDirError
 from kvgossip.runtime.disk.file_lock import FileLock, HeldError
 from kvgossip.runtime.disk.private_file import PRIVATE_FOLDER, private_file
+
+
+class Size(NamedTuple):
+    """Of a folder, and what its disk has left."""
+
+    used_bytes: int
+    free_bytes: int
 
 
 def lock(directory: Path) -> FileLock:

@@ -57,10 +57,22 @@ class Quarantine:
         #: values in memory, by number
         self._kept: dict[bytes, bytes] = {}
         self._bytes = 0
+        #: how many values the storage has
+        self._stored = 0
         #: the greatest number that was given
         self._latest = 0
         #: how many values were forgotten for want of memory
         self.dropped = 0
+
+    def open(self) -> None:
+        """Count what the storage has, once it is open."""
+        if self._storage is not None:
+            self._stored = self._storage.count(QUARANTINE)
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return len(self._kept) if self._storage is None else self._stored
 
     def add(self, effect: Quarantined) -> tuple[bytes, bytes]:
         """The number and the bytes of this value, for the writer of the disk; without one they are
@@ -73,6 +85,7 @@ class Quarantine:
         )
         if self._storage is None:
             self._keep(number, kept)
+        self._stored += 1
         return number, kept
 
     def _keep(self, number: bytes, kept: bytes) -> None:
@@ -105,8 +118,10 @@ class Quarantine:
         )
 
     def forget(self, number: str) -> bytes:
-        """Take a value out of the memory; returns its number for the writer of the disk."""
+        """Take a value that is there out of the memory; returns its number for the writer of the
+        disk."""
         wanted = _bytes_of(number)
+        self._stored -= 1
         self._bytes -= len(self._kept.pop(wanted, b""))
         return wanted
 

@@ -35,6 +35,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -53,7 +54,13 @@ from rocksdict import (
 from kvgossip.errors import DataDirError, DiskFullError, StorageError
 from kvgossip.protocol.model.checksum import CHECKSUM_BYTES, checksum
 from kvgossip.runtime.disk.engine_options import engine_options
-from kvgossip.runtime.disk.folder import lock, show_that_it_answers, sync_folder, unusable
+from kvgossip.runtime.disk.folder import (
+    Size,
+    lock,
+    show_that_it_answers,
+    sync_folder,
+    unusable,
+)
 from kvgossip.runtime.disk.inherited import begin_engine
 from kvgossip.runtime.disk.private_file import PRIVATE_FOLDER, private_file, private_folder
 
@@ -249,6 +256,15 @@ class RocksDB:
                 found.append((key, value))
         return found
 
+    def count(self, kind: bytes) -> int:
+        """How many keys there are of a kind; their values are not read."""
+        iterator, found = self._engine.iter(ReadOptions()), 0
+        iterator.seek(kind)
+        while iterator.valid() and iterator.key()[:1] == kind:
+            found += 1
+            iterator.next()
+        return found
+
     def _read(self, kind: bytes, since: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         options = ReadOptions()
         options.set_verify_checksums(True)
@@ -340,15 +356,15 @@ class RocksDB:
             )
         return self.engine
 
-    def bytes_used(self) -> int:
-        """The size of the engine's files."""
+    def size(self) -> Size:
+        """Of the engine's files, and what the disk has left."""
         sizes = 0
         for name in os.listdir(self._folder):
             try:
                 sizes += (self._folder / name).stat().st_size
             except FileNotFoundError:
                 continue  # a compaction is done with it
-        return sizes
+        return Size(sizes, shutil.disk_usage(self._folder).free)
 
     def close(self) -> None:
         """Let the directory go, once a commit that is under way has ended. Harmless when

@@ -25,6 +25,7 @@ from kvgossip.protocol.effect import (
     Joined,
     JoinRefused,
     KeyringReported,
+    OverviewReported,
     Settled,
     Surveyed,
     WriteConcernEnded,
@@ -75,6 +76,7 @@ class Callers:
             Examined: self._examined,
             Surveyed: self._surveyed,
             AppliedReported: self._surveyed,
+            OverviewReported: self._surveyed,
             AckReceived: self._acked,
             WriteConcernEnded: self._write_ended,
         }
@@ -210,12 +212,18 @@ class Callers:
         """As `survey`, of what the processes of members made of the releases under a prefix."""
         return await self._survey(timeout_s, prefix)
 
-    async def _survey(self, timeout_s: float, prefix: str | None = None) -> Mapping[Peer, Any]:
+    async def survey_overviews(self, timeout_s: float) -> Mapping[Peer, OverviewReported]:
+        """As `survey`, of what members say of themselves."""
+        return await self._survey(timeout_s, overviews=True)
+
+    async def _survey(
+        self, timeout_s: float, prefix: str | None = None, *, overviews: bool = False
+    ) -> Mapping[Peer, Any]:
         ticket = next(self._tickets)
         asked = sum(1 for _ in self._replica.pools.surveyed())
         survey = self._surveys.begin(ticket, Survey[Any](asked))
         try:
-            self._submit(lambda now: self._replica.survey(ticket, now, prefix))
+            self._submit(lambda now: self._replica.survey(ticket, now, prefix, overviews=overviews))
             await survey.wait_for_all(timeout_s)
             return survey.answers
         finally:
@@ -233,7 +241,7 @@ class Callers:
             for candidate in self._replica.pools.candidates(pool)
         ]
 
-    def _surveyed(self, effect: Surveyed | AppliedReported) -> None:
+    def _surveyed(self, effect: Surveyed | AppliedReported | OverviewReported) -> None:
         survey = self._surveys.get(effect.ticket)
         if survey is not None:
             survey.answered(effect)

@@ -45,6 +45,7 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "clock_trouble": replica.clock_guard.trouble(now) or None,
         "suspected_partition": _partition(replica.pools.lan.partition, now),
         "blocked": replica.blocklist.targets(),
+        "quarantined": driver.quarantine.count,
         "identity": replica.identity.fingerprint.hex() if replica.identity is not None else None,
         "keyring": {"primary": replica.keyring.primary, "keys": replica.keyring.ids}
         if replica.keyring is not None
@@ -66,6 +67,7 @@ def _pool_status(life: Life, pool: Pool, now: Now) -> dict[str, Any]:
         "member_events": _member_events(life.driver.member_events, pool.kind),
         "suspected_partition": _partition(pool.partition, now),
         "udp_blocked": pool.membership.round_trips.blocked(),
+        "unequal": _unequal(pool, now),
         "statistics": pool.statistics(),
         "transport": life.transports[pool.kind].statistics(),
     }
@@ -86,6 +88,12 @@ def _partition(watch: PartitionWatch, now: Now) -> dict[str, Any] | None:
     if watch.since_s is None:
         return None
     return {"age_s": round(now.monotonic_s - watch.since_s, 3), "lost": watch.lost}
+
+
+def _unequal(pool: Pool, now: Now) -> dict[str, float]:
+    """How many members have shown another root than this node's, and the longest for how long."""
+    spans_s = pool.exchanges.unequal(now).values()
+    return {"members": len(spans_s), "longest_s": round(max(spans_s, default=0.0), 3)}
 
 
 def _added_up(statistics: Iterable[Mapping[str, int]]) -> dict[str, int]:

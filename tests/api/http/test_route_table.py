@@ -16,7 +16,7 @@ from tests.api.serving import Served
 
 ROUTES = [route for family in FAMILIES for route in family.ROUTES]
 # A stream does not end, so its head is enough; a node that has left answers no more.
-METHODS = {"/watch": "HEAD"}
+METHODS = {"/watch": "HEAD", "/events": "HEAD"}
 ENDS = "/leave"
 
 

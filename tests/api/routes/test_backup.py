@@ -554,6 +554,7 @@ async def test_values_in_quarantine_are_listed_shown_restored_and_discarded(
         await quarantine(node, "one", b"1")
         await quarantine(node, "two", b"2")
         first, second = (await client.quarantine())["values"]
+        assert node.status()["quarantined"] == 2
         assert (first["key"], first["bytes"], first["deleted_says"]) == ("one", 1, "n2")
         assert (await client.quarantined(first["number"])).body == b"1"
         assert (await client.restore_quarantined(first["number"]))["key"] == "one"
@@ -563,6 +564,7 @@ async def test_values_in_quarantine_are_listed_shown_restored_and_discarded(
             await client.restore_quarantined(second["number"])
         await client.discard_quarantined(second["number"])
         assert (await client.quarantine()) == {"values": [], "after": None}
+        assert node.status()["quarantined"] == 0
         for number in (second["number"], "zz", ""):
             with pytest.raises(RefusedError) as caught:
                 await client.quarantined(number)

@@ -75,6 +75,12 @@ async def test_what_is_scraped_is_what_happened() -> None:
         found = await scrape(server)
         assert value(found, "kvgossip_node_info", name="n1", cluster="default") == 1
         assert value(found, "kvgossip_settled") == 1
+        assert value(found, "kvgossip_ready") == 1
+        assert value(found, "kvgossip_overloaded") == 0
+        assert value(found, "kvgossip_quarantine_values") == 0
+        assert value(found, "kvgossip_writes_total") == 3
+        assert value(found, "kvgossip_members_unequal", pool="lan") == 0
+        assert value(found, "kvgossip_unequal_seconds", pool="lan") == 0
         assert (value(found, "kvgossip_keys"), value(found, "kvgossip_entries")) == (1, 2)
         assert value(found, "kvgossip_members", pool="lan", state="alive") == 1
         assert value(found, "kvgossip_watchers", kind="stream") == 1
@@ -154,6 +160,7 @@ async def test_with_a_data_directory_the_time_of_every_commit_is_in_the_histogra
             >= 3
         )
         assert value(found, "kvgossip_storage_degraded") == 0
+        assert value(found, "kvgossip_storage_free_bytes") > 0
         async with (
             aiohttp.ClientSession() as session,
             session.put(f"http://{server.server.address}/kv/a", data=b"1") as put,
@@ -165,9 +172,11 @@ async def test_with_a_data_directory_the_time_of_every_commit_is_in_the_histogra
         )
 
 
-async def test_a_node_that_has_not_settled_tells_its_metrics() -> None:
+async def test_a_node_that_has_not_settled_tells_its_metrics_and_why_it_is_not_ready() -> None:
     async with served(join=("127.0.0.1:1",)) as server:
-        assert value(await scrape(server), "kvgossip_settled") == 0
+        found = await scrape(server)
+        assert value(found, "kvgossip_settled") == value(found, "kvgossip_ready") == 0
+        assert value(found, "kvgossip_not_ready", reason="not_settled") == 1
 
 
 async def test_a_late_event_loop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

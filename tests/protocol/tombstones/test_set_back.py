@@ -10,7 +10,7 @@ import pytest
 from kvgossip.protocol.effect import Quarantined
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.tombstones.own_writes import OwnWrites
+from kvgossip.protocol.tombstones.own_writes import OWN_MAX, OwnWrites
 from kvgossip.protocol.tombstones.set_back import PAUSE_S
 from tests.protocol.net import Disk, Network, logs, make_replica
 
@@ -146,6 +146,15 @@ def test_a_batch_of_an_own_version_that_is_not_known_begins_a_new_life() -> None
     a.restore([("k", record)], now)
     assert a.site != site
     assert a.store.value("k") == b"v", "what a backup has is taken all the same"
+
+
+def test_all_own_writes_are_counted_and_the_newest_are_known() -> None:
+    writes = OwnWrites()
+    for timestamp in range(1, 2 * OWN_MAX + 2):
+        writes.add(timestamp)
+    assert len(writes) == 2 * OWN_MAX + 1
+    assert 1 in writes, "what is older counts as written"
+    assert 2 * OWN_MAX + 2 not in writes
 
 
 def test_a_planted_mistake_the_own_site_is_covered_up_to_now_takes_live_values_out(

@@ -120,18 +120,20 @@ def test_entries_come_in_batches_and_facts_are_none_of_them(storage: RocksDB) ->
     assert storage.entries_estimate() >= len(records)
 
 
-def test_keys_of_a_kind_are_scanned_in_order_from_a_place_on(storage: RocksDB) -> None:
+def test_keys_of_a_kind_are_scanned_in_order_from_a_place_on_and_counted(storage: RocksDB) -> None:
     storage.commit({b"q" + bytes([number]): b"v" for number in range(5)} | {b"r": b"other"})
     assert [key for key, _ in storage.scan(b"q", bytes([1]), 2)] == [bytes([2]), bytes([3])]
     assert [key for key, _ in storage.scan(b"q", b"", 99)] == [
         bytes([number]) for number in range(5)
     ]
+    assert [storage.count(kind) for kind in (b"q", b"r", b"s")] == [5, 1, 0]
 
 
 def test_the_size_on_the_disk_is_told(storage: RocksDB) -> None:
-    before = storage.bytes_used()
+    before = storage.size()
+    assert before.free_bytes > 0
     fill(storage, 1000)
-    assert storage.bytes_used() > before + 100_000
+    assert storage.size().used_bytes > before.used_bytes + 100_000
 
 
 # -- whose it is ---------------------------------------------------------------------------------
