@@ -282,6 +282,6 @@ class Examined:
 Effect = (
     Send | Changed | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged | Settled
     | Resolve | Joined | JoinRefused | Log | Departed
-    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed | AppliedReported
-    | Examined | OverviewReported | Exchanged
+    | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed
+    | AppliedReported | Examined | OverviewReported | Exchanged
 )  # fmt: skip

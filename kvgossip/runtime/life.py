@@ -74,9 +74,9 @@ class Life(Resident):
         self.disk = disk
         self.transports, self.driver = transports, driver
         self.writes = writes = Writes(driver)
-        told = driver.replica.told
-        told.software, told.quarantined = __version__, lambda: driver.quarantine.count
-        told.overload = lambda: writes.overload or ""
+        shell = driver.replica.shell_report
+        shell.software, shell.quarantined = __version__, lambda: driver.quarantine.count
+        shell.overload = lambda: writes.overload or ""
         self.reads = Reads(driver)
         self._resources = resources
 

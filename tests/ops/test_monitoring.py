@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kvgossip.api.routes.metrics import COUNTERS, _tls, _with_units_last
+from kvgossip.api.routes.metric_families import _with_units_last
+from kvgossip.api.routes.metrics import COUNTERS, _tls
 from kvgossip.api.tls.certificates import Certificates
 from kvgossip.config import Address
 from tests.api.serving import Serve

@@ -23,12 +23,12 @@ class OwnOverview:
         self.membership, self._partition, self._shared = membership, partition, shared
 
     def at(self, number: int, now: Now) -> Overview:
-        shared, told = self._shared, self._shared.told
+        shared, shell = self._shared, self._shared.shell_report
         keyring = shared.keyring.ids if shared.keyring is not None else ()
         return Overview(
             number=number,
             sender=self.membership.me.name,
-            software=_text(told.software),
+            software=_text(shell.software),
             sync_state=shared.sync_state(),
             keys=shared.store.live,
             entries=len(shared.store),
@@ -36,13 +36,13 @@ class OwnOverview:
                 (reason.code, _text(f"{reason.text}: {reason.hint}"))
                 for reason in shared.readiness.reasons(now)[:REASONS_MAX]
             ),
-            overload=_text(told.overload()),
+            overload=_text(shell.overload()),
             keyring=_first(keyring),
-            tokens=told.tokens,
+            tokens=shell.tokens,
             blocked=_first(map(_text, shared.blocklist.targets())),
             tombstones_waiting=len(shared.tombstones.collecting),
             waits_for=_first(shared.tombstones.late()),
-            quarantined=told.quarantined(),
+            quarantined=shell.quarantined(),
             suspects=self._in(MemberState.SUSPECT),
             dead=self._in(MemberState.DEAD),
             lost=_first(self._partition.lost),

@@ -258,7 +258,7 @@ class RocksDB:
 
     def count(self, kind: bytes) -> int:
         """How many keys there are of a kind; their values are not read."""
-        iterator, found = self._engine.iter(ReadOptions()), 0
+        iterator, found = self._open_engine.iter(ReadOptions()), 0
         iterator.seek(kind)
         while iterator.valid() and iterator.key()[:1] == kind:
             found += 1

@@ -268,8 +268,8 @@ def test_members_say_of_themselves_what_they_know_and_whom_they_suspect() -> Non
     network.put("a", "key", b"value")
     network.run(1.0)
     b = network.replicas["b"]
-    b.told.software, b.told.tokens = "9.9", "none"
-    b.told.overload, b.told.quarantined = lambda: "too\nmuch", lambda: 7
+    b.shell_report.software, b.shell_report.tokens = "9.9", "none"
+    b.shell_report.overload, b.shell_report.quarantined = lambda: "too\nmuch", lambda: 7
     network.perform("b", b.block("c", network.now("b")))
     network.perform("b", b.block("10.2.0.0/16", network.now("b")))
     older = network.replicas["c"].pools.lan.dispatch
