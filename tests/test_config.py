@@ -721,6 +721,7 @@ def test_every_option_of_a_parameter_has_its_variable_and_its_description() -> N
             "http",
             "http_hosts",
             "open_http",
+            "no_ui",
             "gossip",
             "advertise",
             "join",

@@ -8,6 +8,7 @@ knows aiohttp.
     lanes      connections: the express lane for single keys, and aiohttp's for everything else
     routes     one family of routes a file
     tls        connections that are encrypted, and certificates
+    ui         the console: pages, styles and scripts for browsers (docs/console.md)
     keys       everything that can be done with one key, by either lane
     listings   all records under a prefix, made once for all who ask
     archive    the format of an export

@@ -36,10 +36,12 @@ from kvgossip.api.listings import Listings
 from kvgossip.api.routes.backup import BackupRoutes
 from kvgossip.api.routes.batch import BatchRoutes
 from kvgossip.api.routes.cluster import ClusterRoutes
+from kvgossip.api.routes.console import ConsoleRoutes
 from kvgossip.api.routes.consul import NOT_OFFERED, ConsulRoutes
 from kvgossip.api.routes.consul_answer import ConsulAnswers
 from kvgossip.api.routes.consul_cluster import ConsulClusterRoutes
 from kvgossip.api.routes.events import EventRoutes
+from kvgossip.api.routes.folders import FolderRoutes
 from kvgossip.api.routes.history import HistoryRoutes
 from kvgossip.api.routes.kv import KeyRoutes
 from kvgossip.api.routes.overview import OverviewRoutes
@@ -121,6 +123,7 @@ class ServerRoutes(Family):
 
 FAMILIES: tuple[type[Family], ...] = (
     KeyRoutes,
+    FolderRoutes,
     BatchRoutes,
     HistoryRoutes,
     ReleaseRoutes,
@@ -133,6 +136,7 @@ FAMILIES: tuple[type[Family], ...] = (
     ServerRoutes,
     ConsulRoutes,
     ConsulClusterRoutes,
+    ConsoleRoutes,
 )
 DESCRIPTION = document(route for family in FAMILIES for route in family.ROUTES)
 
@@ -165,6 +169,7 @@ class ApiServer:
         self._routes = RouteTable(
             (
                 KeyRoutes(node, self._keys, answers),
+                FolderRoutes(node, answers),
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),
                 ReleaseRoutes(node, answers),
@@ -192,6 +197,7 @@ class ApiServer:
                 ),
                 ConsulRoutes(node, consul, watching, Listings(node, self._connections.room)),
                 ConsulClusterRoutes(node, consul),
+                ConsoleRoutes(answers),
             ),
             node.config,
             (NOT_OFFERED,),

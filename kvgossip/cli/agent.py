@@ -103,6 +103,7 @@ def agent(
     http: Annotated[list[str] | None, _option("http", "HOST:PORT|unix:PATH")] = None,
     http_hosts: Annotated[list[str] | None, _option("http_hosts", "NAME")] = None,
     open_http: Annotated[bool, _option("open_http")] = False,
+    no_ui: Annotated[bool, _option("no_ui")] = False,
     gossip: Annotated[str | None, _option("gossip", _ADDRESS)] = None,
     advertise: Annotated[str | None, _option("advertise", _ADDRESS)] = None,
     join: Annotated[list[str] | None, _option("join", _ADDRESS)] = None,

@@ -297,6 +297,9 @@ class Parameters:
         "network (without a dot, or under .local, .internal, .svc), and those in `http`, "
         "`advertise` and `join`. One that begins with a dot stands for all names under it. Another "
         "Host gets 421, which ends DNS rebinding.")] = ()
+    no_ui: Annotated[bool, HTTP, Meta(description=
+        "The console at /ui/ is not served. What it shows is behind the same tokens as all "
+        "else.")] = False
     tls_cert: Annotated[str, HTTP, Meta(extra={"metavar": "FILE"}, description=
         "The certificate with which an agent serves HTTPS, in PEM format, with its chain behind "
         "it. It is read again when it changes, as key and CA are. Empty: plain HTTP.")] = ""

@@ -118,10 +118,23 @@ class Reading:
         return self.scan(prefix, after, limit)
 
     def records(
-        self, prefix: str = "", after: str = "", limit: int = 1000
+        self, prefix: str = "", after: str = "", limit: int = 1000, offset: int = 0
     ) -> builtins.list[tuple[str, bytes]]:
-        """As `scan`, as keys with records: no value is copied."""
-        return self._open.reads.some.store.scan(prefix, after, limit)
+        """As `scan`, as keys with records: no value is copied. `offset`: without the first so
+        many."""
+        return self._open.reads.some.store.scan(prefix, after, limit, offset)
+
+    def count(self, prefix: str = "") -> int:
+        """How many keys that start with `prefix` have a value. Honest."""
+        return self._open.reads.some.store.count(prefix)
+
+    def folders(
+        self, prefix: str = "", first: str = "", limit: int = 1000
+    ) -> tuple[builtins.list[tuple[str, int]], str | None]:
+        """The folders in `prefix`, sorted, each with the number of keys under it: the texts up to
+        their next slash that live keys have which are not less than `first`. The second one is the
+        `first` of the next page, None behind the last; a page may have no folder. Honest."""
+        return self._open.reads.some.store.folders(prefix, first, limit)
 
     def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
         """All keys with records as the iteration begins, tombstones too, sorted, in chunks."""

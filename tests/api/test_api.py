@@ -321,6 +321,30 @@ async def test_a_list_is_sorted_and_comes_page_by_page(served: Served) -> None:
     ]
 
 
+async def test_a_list_begins_at_any_place_and_says_how_many_keys_there_are(served: Served) -> None:
+    for key in ("a", "b/1", "b/2", "b/3", "c"):
+        await served.node.put(key, b"")
+    page = (await served.call("GET", "/kv?prefix=b/&offset=1&limit=1")).json
+    assert ([each["key"] for each in page["entries"]], page["after"], page["keys"]) == (
+        ["b/2"],
+        "b/2",
+        3,
+    )
+    assert (await served.call("GET", "/kv?offset=9")).json["entries"] == []
+    for query in ("offset=-1", "offset=x", "offset=1&after=a"):
+        assert (await served.call("GET", f"/kv?{query}")).status == 400
+
+
+async def test_folders_have_how_many_keys_they_hold(served: Served) -> None:
+    for key in ("a", "b/1", "b/2/x", "b/2/y", "c/1"):
+        await served.node.put(key, b"")
+    await served.node.delete("c/1")
+    first = (await served.call("GET", "/folders")).json
+    assert first == {"folders": [{"prefix": "b/", "keys": 3}], "after": None, "keys": 4}
+    below = (await served.call("GET", "/folders?prefix=b/")).json
+    assert below == {"folders": [{"prefix": "b/2/", "keys": 2}], "after": None, "keys": 3}
+
+
 async def test_a_page_that_ends_exactly_at_the_last_key_is_the_last(served: Served) -> None:
     await served.node.put("a", b"")
     assert (await served.call("GET", "/kv?limit=1")).json["after"] is None

@@ -1,6 +1,7 @@
 """One family of routes a file: a class with handlers, and behind them its ROUTES (http/route.py).
 
 kv               /kv: values, and the list of keys
+folders          /folders: keys by their next slash
 write_concern    waiting for others to hold a write, and for a version to arrive
 batch            /batch: writes that happen together
 history          /history: earlier versions of a key
@@ -16,6 +17,7 @@ events           /events: what happens to the cluster, as a stream
 onlookers        those streams
 cluster          /join, /leave, /block and other orders to it
 backup           /export, /import and /quarantine
+console          /ui: the files of the console
 metrics          /metrics: the numbers of a node, for Prometheus
 metric_families  their families, by Prometheus' conventions
 consul           /v1/kv: keys and values for Consul's clients

@@ -3,6 +3,7 @@ out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 LIST_LIMIT = 100
 LIST_LIMIT_MAX = 1000
+OFFSET_MAX = 10**9
 WAITING_FAMILY = "waiting"
 """The metrics keep what waits for others apart: it must not look like a slow node."""
 # To store a value although its condition was not looked at would break the promise that these
@@ -89,7 +91,7 @@ _LISTED = named(
 _LISTED_EXAMPLE = {
     **_STORED_EXAMPLE, "content_type": "text/plain", "bytes": 4, "expires_ms": None, "flags": 0
 }  # fmt: skip
-_PAGE = (
+PAGE = (
     Parameter("query", "prefix", TEXT, "what the keys start with"),
     Parameter("query", "after", TEXT, "the `after` of the page before"),
     Parameter(
@@ -98,6 +100,12 @@ _PAGE = (
         {"type": "integer", "minimum": 1, "maximum": LIST_LIMIT_MAX},
         f"default {LIST_LIMIT}",
     ),
+)
+_OFFSET = Parameter(
+    "query",
+    "offset",
+    {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX},
+    "instead of `after`: leave out so many",
 )
 _STALE = Parameter(
     "query",
@@ -169,12 +177,15 @@ class KeyRoutes(Family):
         """The live keys in order, a page at a time, without their values. `after` of a page asks
         for the next one, null ends it.
 
-        `expires_ms`: ms since 1970, null for never.
+        `expires_ms`: ms since 1970, null for never. `keys`: how many there are with this prefix.
         """
         self._regard_stale(call)
-        limit = _limit(call.query.get("limit", str(LIST_LIMIT)))
+        if "offset" in call.query and "after" in call.query:
+            raise RequestError(400, "after and offset are both given", "give one of them")
+        limit = limit_in(call.query, LIST_LIMIT)
+        offset = _whole("offset", call.query.get("offset", "0"), 0, OFFSET_MAX)
         prefix, after = call.query.get("prefix", ""), call.query.get("after", "")
-        entries = self._node.records(prefix, after, limit + 1)
+        entries = self._node.records(prefix, after, limit + 1, offset)
         page = [
             {
                 "key": key,
@@ -187,7 +198,12 @@ class KeyRoutes(Family):
             for key, record in entries[:limit]
         ]
         return self._answers.json(
-            200, {"entries": page, "after": page[-1]["key"] if len(entries) > limit else None}
+            200,
+            {
+                "entries": page,
+                "after": page[-1]["key"] if len(entries) > limit else None,
+                "keys": self._node.count(prefix),
+            },
         )
 
     ROUTES = (
@@ -239,9 +255,9 @@ class KeyRoutes(Family):
             page,
             Right.READ,
             "The live keys in order, a page at a time.",
-            named("Page", entries=many(_LISTED), after=or_null(TEXT)),
-            example={"entries": [_LISTED_EXAMPLE], "after": None},
-            parameters=(*_PAGE, _STALE),
+            named("Page", entries=many(_LISTED), after=or_null(TEXT), keys=WHOLE),
+            example={"entries": [_LISTED_EXAMPLE], "after": None, "keys": 1},
+            parameters=(*PAGE, _OFFSET, _STALE),
             scope=prefix_in_query,
             counted_as="list",
         ),
@@ -294,13 +310,16 @@ def refuse_headers(request: web.BaseRequest) -> None:
         )
 
 
-def _limit(text: str) -> int:
-    if not (
-        text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= LIST_LIMIT_MAX
-    ):
+def limit_in(query: Mapping[str, str], default: int) -> int:
+    """The `limit` of a page. Raises RequestError(400)."""
+    return _whole("limit", query.get("limit", str(default)), 1, LIST_LIMIT_MAX)
+
+
+def _whole(name: str, text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
         raise RequestError(
             400,
-            f"limit = {text!r} is not a whole number from 1 to {LIST_LIMIT_MAX}",
+            f"{name} = {text!r} is not a whole number from {least} to {most}",
             "page with after= for more",
         )
     return int(text)

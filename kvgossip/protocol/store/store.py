@@ -32,6 +32,8 @@ from kvgossip.protocol.store.sketch import Sketch
 from kvgossip.protocol.store.sorted_keys import SortedKeys
 
 UNTIDY_MIN, UNTIDY_SHARE = 1024, 16
+FOLDER_STEPS = 10_000
+"""So many keys in no folder are passed for one page of folders: a few milliseconds."""
 
 
 class Store:
@@ -248,16 +250,27 @@ class Store:
         """`scan`, as entries."""
         return [entry_of(key, record) for key, record in self.scan(prefix, after, limit)]
 
-    def scan(self, prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+    def scan(self, prefix: str, after: str, limit: int, offset: int = 0) -> list[tuple[str, bytes]]:
         """At most `limit` live keys, with records, that start with `prefix` and are greater than
-        `after`, sorted by code point."""
+        `after`, sorted by code point. `offset`: so many that are not less than both are left out
+        first, at no cost."""
         found: list[tuple[str, bytes]] = []
-        for key in self._live.since(max(prefix, after)):
+        for key in self._live.since(max(prefix, after), offset):
             if not key.startswith(prefix) or len(found) == limit:
                 break
             if key != after:
                 found.append((key, self[key]))
         return found
+
+    def count(self, prefix: str) -> int:
+        """How many live keys start with it."""
+        return self._live.count(prefix)
+
+    def folders(
+        self, prefix: str, first: str, limit: int
+    ) -> tuple[list[tuple[str, int]], str | None]:
+        """The live keys under `prefix` by their next slash: see SortedKeys."""
+        return self._live.folders(prefix, first, limit, FOLDER_STEPS)
 
     def live_keys(self) -> list[str]:
         """The keys that have a value, sorted by code point."""

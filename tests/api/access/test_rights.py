@@ -36,6 +36,7 @@ MAY: dict[str, set[str]] = {
     "PUT /kv/{key}": {WRITER, ADMIN},
     "DELETE /kv/{key}": {WRITER, ADMIN},
     "GET /kv": {READER, ADMIN},
+    "GET /folders": {READER, ADMIN},
     "POST /batch": {WRITER, ADMIN},
     "GET /history/{key}": {READER, ADMIN},
     "GET /releases/{key}": {READER, ADMIN},
@@ -67,6 +68,7 @@ MAY: dict[str, set[str]] = {
     "POST /quarantine/restore": {ADMIN},
     "POST /quarantine/discard": {ADMIN},
     "POST /quarantine/confirm": {ADMIN},
+    "GET /ui/{key}": EVERYBODY,
     "GET /openapi.json": KNOWN,
     "GET /metrics": TOLD,
     "GET /v1/kv/{key}": {READER, ADMIN},
@@ -82,6 +84,7 @@ Headers = Any
 """Names with values, as keyword arguments of a call."""
 QUERIES = {
     "GET /kv": "?prefix=app/",
+    "GET /folders": "?prefix=app/",
     "GET /watch": "?prefix=app/&poll&timeout=0",
 }
 BODIES = {"POST /batch": b'{"operations": [{"put": "app/a", "value": "1"}]}'}

@@ -52,6 +52,30 @@ def test_the_index_is_a_sorted_set(
     index._check()
     assert list(index.since("")) == sorted(held)
     assert list(index.since(first)) == sorted(key for key in held if key >= first)
+    assert list(index.since(first, 2)) == sorted(key for key in held if key >= first)[2:]
+    prefix = first[: len(first) // 2]
+    assert index.count(prefix) == sum(key.startswith(prefix) for key in held)
+
+
+@given(
+    st.sets(st.text("ab/\U0010ffff", min_size=1, max_size=6)), st.text("ab/\U0010ffff", max_size=2)
+)
+def test_folders_are_what_keys_have_up_to_their_next_slash_and_come_page_by_page(
+    held: set[str], prefix: str
+) -> None:
+    index = SortedKeys()
+    index.extend(held)
+    under = [key for key in sorted(held) if key.startswith(prefix)]
+    parts = [key[: key.find("/", len(prefix)) + 1] for key in under]
+    wanted = [(part, parts.count(part)) for part in dict.fromkeys(parts) if part]
+    assert index.folders(prefix, "", 99, steps=99) == (wanted, None)
+    found: list[tuple[str, int]] = []
+    first: str | None = ""
+    while first is not None:
+        # one folder a page, or one key that is in none
+        page, first = index.folders(prefix, first, 1, steps=1)
+        found += page
+    assert found == wanted
 
 
 def test_of_an_index_of_many_keys_a_page_is_read_without_the_rest() -> None:
