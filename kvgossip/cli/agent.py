@@ -136,7 +136,6 @@ def agent(
 
     Examples:
 
-    - `kvgossip agent`
     - `kvgossip agent --http 127.0.0.1:7482 --gossip 127.0.0.1:7485 --join 127.0.0.1:7481`
     - `kvgossip agent --http 127.0.0.1:7480 --http unix:/run/kvgossip/http.sock`
     - `kvgossip agent --keyring /etc/kvgossip.keys`: encrypt gossip, as all its peers do

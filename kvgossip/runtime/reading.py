@@ -103,7 +103,7 @@ class Reading:
     def __iter__(self) -> Iterator[str]:
         """The keys that have a value as the iteration begins, sorted by code point: what comes or
         goes meanwhile changes nothing of it. Honest."""
-        return iter(self._open.reads.some.store.live_keys())
+        return iter(list(self._open.reads.some.store.live_keys.sort()))
 
     def __bool__(self) -> bool:
         return True
@@ -126,7 +126,7 @@ class Reading:
 
     def count(self, prefix: str = "") -> int:
         """How many keys that start with `prefix` have a value. Honest."""
-        return self._open.reads.some.store.count(prefix)
+        return self._open.reads.some.store.live_keys.count(prefix)
 
     def folders(
         self, prefix: str = "", first: str = "", limit: int = 1000
@@ -134,7 +134,7 @@ class Reading:
         """The folders in `prefix`, sorted, each with the number of keys under it: the texts up to
         their next slash that live keys have which are not less than `first`. The second one is the
         `first` of the next page, None behind the last; a page may have no folder. Honest."""
-        return self._open.reads.some.store.folders(prefix, first, limit)
+        return self._open.reads.some.store.live_keys.folders(prefix, first, limit)
 
     def snapshot(self) -> AsyncGenerator[builtins.list[tuple[str, bytes]], None]:
         """All keys with records as the iteration begins, tombstones too, sorted, in chunks."""

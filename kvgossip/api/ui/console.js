@@ -2,7 +2,7 @@
 // answers. A page is a module with a `title` and `open(view)`; it draws what it knows whenever it
 // likes, and everything that it began ends with `view.signal`.
 
-import { ask, every, json, path, Refused, told, token } from './api.js'
+import { ask, every, json, path, told, token } from './api.js'
 import { h, render } from './dom.js'
 import { ago, ageOf, count } from './format.js'
 import * as cluster from './pages/cluster.js'
@@ -39,7 +39,8 @@ function open() {
     signal: controller.signal,
     query,
     cluster: () => shell.cluster,
-    draw: (...tree) => !controller.signal.aborted && render(main, ...tree),
+    draw: (...tree) =>
+      !controller.signal.aborted && render(main, h('h1', { class: 'unseen' }, page.title), tree),
   }
   shown.page = page.open(view) ?? {}
   document.title = `${page.title} · kvgossip`
@@ -85,7 +86,8 @@ function askForToken() {
 
 async function enter(event) {
   event.preventDefault()
-  const field = document.querySelector('#token'), before = token.get()
+  const field = document.querySelector('#token'),
+    before = token.get()
   token.set(field.value.trim())
   try {
     await ask('openapi.json', { method: 'HEAD' })
@@ -113,16 +115,35 @@ function restart() {
 }
 
 const dialog = () =>
-  h('section', { key: 'token', class: 'panel token', 'aria-label': 'Token' },
-    h('form', { onsubmit: enter },
+  h(
+    'section',
+    { key: 'token', class: 'panel token', 'aria-label': 'Token' },
+    h(
+      'form',
+      { onsubmit: enter },
       h('label', { for: 'token' }, 'This node asks for a token'),
-      h('p', {}, 'It stays in this tab, and goes to this node alone. ',
-        h('code', {}, 'kvgossip token new NAME --admin'), ' makes one.'),
-      h('div', { class: 'line' },
-        h('input', { id: 'token', type: 'password', autocomplete: 'off', required: true,
-          'aria-describedby': 'refused' }),
-        h('button', { class: 'first' }, 'Use it')),
-      h('p', { id: 'refused', role: 'alert', class: 'bad' }, shell.refused)))
+      h(
+        'p',
+        {},
+        'It stays in this tab, and goes to this node alone. ',
+        h('code', {}, 'kvgossip token new NAME --admin'),
+        ' makes one.',
+      ),
+      h(
+        'div',
+        { class: 'line' },
+        h('input', {
+          id: 'token',
+          type: 'password',
+          autocomplete: 'off',
+          required: true,
+          'aria-describedby': 'refused',
+        }),
+        h('button', { class: 'first' }, 'Use it'),
+      ),
+      h('p', { id: 'refused', role: 'alert', class: 'bad' }, shell.refused),
+    ),
+  )
 
 // -- the theme --
 
@@ -136,13 +157,21 @@ function setTheme(name) {
 
 function pill() {
   if (shell.silentSince !== null)
-    return h('span', { class: 'pill' }, h('i', { class: 'dot bad' }),
-      `no answer for ${ago(ageOf(shell.silentSince)).replace(' ago', '')}`)
+    return h(
+      'span',
+      { class: 'pill' },
+      h('i', { class: 'dot bad' }),
+      `no answer for ${ago(ageOf(shell.silentSince)).replace(' ago', '')}`,
+    )
   const found = shell.cluster?.findings
   if (!found || shell.cluster.findings_age_s == null) return null
   const grave = found.length > 0
-  return h('a', { class: 'pill', href: '#cluster' }, h('i', { class: grave ? 'dot warn' : 'dot' }),
-    grave ? count(found.length, 'finding') : 'nothing to look at')
+  return h(
+    'a',
+    { class: 'pill', href: '#cluster' },
+    h('i', { class: grave ? 'dot warn' : 'dot' }),
+    grave ? count(found.length, 'finding') : 'nothing to look at',
+  )
 }
 
 function where() {
@@ -160,22 +189,47 @@ function find(event) {
 
 function link(name) {
   const badge = PAGES[name].badge?.(shell.cluster) ?? 0
-  return h('a', { href: `#${name}`, 'aria-current': shown?.name === name ? 'page' : null },
-    PAGES[name].title, badge > 0 && h('small', { title: count(badge, 'thing') + ' to look at' }, badge))
+  return h(
+    'a',
+    { href: `#${name}`, 'aria-current': shown?.name === name ? 'page' : null },
+    PAGES[name].title,
+    badge > 0 && h('small', { title: `${count(badge, 'thing')} to look at` }, badge),
+  )
 }
 
 function draw() {
-  render(document.querySelector('header'),
+  render(
+    document.querySelector('header'),
     h('b', {}, shell.cluster?.cluster ?? 'kvgossip'),
     h('span', { class: 'status', role: 'status' }, pill()),
     h('span', { class: 'node' }, where()),
-    h('form', { role: 'search', onsubmit: find },
-      h('input', { name: 'text', type: 'search', placeholder: 'Find a key, a member …   /',
-        'aria-label': 'Find a key or a member', autocomplete: 'off' })),
-    h('select', { 'aria-label': 'Colours', onchange: (event) => setTheme(event.target.value) },
-      ['auto', 'light', 'dark'].map((name) => h('option', {
-        value: name, selected: name === (localStorage.getItem(THEME) ?? 'auto') }, name))),
-    token.get() && h('button', { onclick: forget }, 'Forget token'))
+    h(
+      'form',
+      { role: 'search', onsubmit: find },
+      h('input', {
+        name: 'text',
+        type: 'search',
+        placeholder: 'Find a key, a member …   /',
+        'aria-label': 'Find a key or a member',
+        autocomplete: 'off',
+      }),
+    ),
+    h(
+      'select',
+      { 'aria-label': 'Colours', onchange: (event) => setTheme(event.target.value) },
+      ['auto', 'light', 'dark'].map((name) =>
+        h(
+          'option',
+          {
+            value: name,
+            selected: name === (localStorage.getItem(THEME) ?? 'auto'),
+          },
+          name,
+        ),
+      ),
+    ),
+    token.get() && h('button', { onclick: forget }, 'Forget token'),
+  )
   render(document.querySelector('nav'), Object.keys(PAGES).map(link))
   render(document.querySelector('#ask'), shell.asking && dialog())
 }
@@ -189,9 +243,13 @@ function onKey(event) {
 }
 
 function start() {
-  render(document.body,
-    h('header', {}), h('nav', { 'aria-label': 'Pages' }), h('div', { id: 'ask' }),
-    h('main', { tabindex: -1 }))
+  render(
+    document.body,
+    h('header', {}),
+    h('nav', { 'aria-label': 'Pages' }),
+    h('div', { id: 'ask' }),
+    h('main', { tabindex: -1 }),
+  )
   setTheme(localStorage.getItem(THEME) ?? 'auto')
   told.addEventListener('answered', heard)
   told.addEventListener('token', askForToken)

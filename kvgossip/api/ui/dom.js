@@ -21,7 +21,8 @@ function* named(children, place = '') {
   for (const [index, each] of children.entries()) {
     if (Array.isArray(each)) yield* named(each, `${place}${index}.`)
     else if (each == null || each === false || each === '') continue
-    else if (typeof each === 'object') yield [`${each.tag} ${each.props.key ?? `#${place}${index}`}`, each]
+    else if (typeof each === 'object')
+      yield [`${each.tag} ${each.props.key ?? `#${place}${index}`}`, each]
     else yield [`#${place}${index}`, each]
   }
 }
@@ -69,6 +70,7 @@ function set(node, name, value) {
   if (name.startsWith('on')) node[name] = value
   else if (name === 'value' || name === 'checked' || name === 'open') node[name] = value ?? ''
   else if (name === 'style') for (const each in value) node.style.setProperty(each, value[each])
-  else if (value == null || (value === false && !name.startsWith('aria-'))) node.removeAttribute(name)
+  else if (value == null || (value === false && !name.startsWith('aria-')))
+    node.removeAttribute(name)
   else node.setAttribute(name, value === true && !name.startsWith('aria-') ? '' : value)
 }

@@ -5,9 +5,15 @@ import { h } from './dom.js'
 import { ago, ageOf, bytes, clock, count, ms } from './format.js'
 
 export const SPAN_S = 300
-const WIDTH = 1140, LEFT = 120, RIGHT = 10
-const ROW = 42, TOP = 8, BOTTOM = 20
-const LEAST_PX = 5, LOW_PX = 7, HIGH_PX = 28
+const WIDTH = 1140,
+  LEFT = 120,
+  RIGHT = 10
+const ROW = 42,
+  TOP = 8,
+  BOTTOM = 20
+const LEAST_PX = 5,
+  LOW_PX = 7,
+  HIGH_PX = 28
 const ROWS_MAX = 16
 
 export function drawExchanges(exchanges, now) {
@@ -19,34 +25,72 @@ export function drawExchanges(exchanges, now) {
   const found = recent.filter((each) => each.found > 0)
   const wide = (WIDTH - LEFT - RIGHT) / (SPAN_S * 1000)
   const x = (atMs) => WIDTH - RIGHT - (now - atMs) * wide
-  const label = `${count(recent.length, 'exchange')} in 5 minutes, of which ${found.length} found differences`
-  return h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Exchanges by time' },
-    h('svg', { viewBox: `0 0 ${WIDTH} ${height}`, role: 'img', 'aria-label': label, class: 'exchanges' },
+  const differed = `of which ${found.length} found differences`
+  const label = `${count(recent.length, 'exchange')} in 5 minutes, ${differed}`
+  return h(
+    'div',
+    { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Exchanges by time' },
+    h(
+      'svg',
+      { viewBox: `0 0 ${WIDTH} ${height}`, role: 'img', 'aria-label': label, class: 'exchanges' },
       peers.map((peer, row) => {
         const base = TOP + row * ROW + ROW - 8
-        return h('g', { key: peer },
+        return h(
+          'g',
+          { key: peer },
           h('text', { x: 6, y: base - 4, class: 'name' }, peer),
           h('path', { d: `M${LEFT} ${base}H${WIDTH - RIGHT}`, class: 'grid' }),
-          recent.filter((each) => each.peer === peer).map((each) => drawOne(each, x, wide, base, most)))
+          recent
+            .filter((each) => each.peer === peer)
+            .map((each) => drawOne(each, x, wide, base, most)),
+        )
       }),
-      [5, 4, 3, 2, 1, 0].map((minutes) => h('text', { key: minutes, x: x(now - minutes * 60_000), y: height - 4,
-        'text-anchor': minutes === 5 ? 'start' : minutes ? 'middle' : 'end' }, minutes ? `${minutes} min ago` : 'now'))))
+      [5, 4, 3, 2, 1, 0].map((minutes) =>
+        h(
+          'text',
+          {
+            key: minutes,
+            x: x(now - minutes * 60_000),
+            y: height - 4,
+            'text-anchor': minutes === 5 ? 'start' : minutes ? 'middle' : 'end',
+          },
+          minutes ? `${minutes} min ago` : 'now',
+        ),
+      ),
+    ),
+  )
 }
 
 function drawOne(each, x, wide, base, most) {
   const { at_ms: end, took_ms: took, bytes: size, found, outcome } = each
   const width = Math.max(LEAST_PX, took * wide)
   const height = found ? LOW_PX + (HIGH_PX - LOW_PX) * Math.sqrt(size / most) : LOW_PX
-  return h('rect', { key: `${end} ${each.trips} ${took}`, x: Math.max(LEFT, x(end) - width), y: base - height, width, height, rx: 2,
-    class: `exchange${found ? ' found' : ''}${outcome === 'cut' ? ' cut' : ''}` },
-  h('title', {}, wordsOf(each)))
+  return h(
+    'rect',
+    {
+      key: `${end} ${each.trips} ${took}`,
+      x: Math.max(LEFT, x(end) - width),
+      y: base - height,
+      width,
+      height,
+      rx: 2,
+      class: `exchange${found ? ' found' : ''}${outcome === 'cut' ? ' cut' : ''}`,
+    },
+    h('title', {}, wordsOf(each)),
+  )
 }
 
-export const wordsOf = ({ at_ms: atMs, peer, took_ms: took, bytes: size, trips, found, outcome }) =>
-  `${clock(atMs)} with ${peer}: ${ms(took)}, ${count(trips, 'round trip')}, ` +
-  `${found ? `${count(found, 'entry', 'entries')} differed, ${bytes(size)}` : 'nothing differed'}${outcome === 'cut' ? ', cut off' : ''}`
+const foundWords = (found) =>
+  found ? `${count(found, 'entry', 'entries')} differed` : 'nothing differed'
 
-export const lastWith = (exchanges, peer) => {
+export function wordsOf({ at_ms: atMs, peer, took_ms: took, bytes: size, trips, found, outcome }) {
+  const brought = found ? `, ${bytes(size)}` : ''
+  const end = outcome === 'cut' ? ', cut off' : ''
+  const way = `${clock(atMs)} with ${peer}: ${ms(took)}, ${count(trips, 'round trip')}`
+  return `${way}, ${foundWords(found)}${brought}${end}`
+}
+
+export function lastWith(exchanges, peer) {
   const last = exchanges.findLast((each) => each.peer === peer)
-  return last && `${ago(ageOf(last.at_ms))}, ${last.found ? `${count(last.found, 'entry', 'entries')} differed` : 'nothing differed'}`
+  return last && `${ago(ageOf(last.at_ms))}, ${foundWords(last.found)}`
 }

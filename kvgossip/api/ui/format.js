@@ -44,7 +44,8 @@ export const ago = (s) => (s == null ? DASH : s < 1 ? 'just now' : `${duration(s
 
 // The time of day, with the day where that is another one.
 export function clock(atMs) {
-  const at = new Date(atMs), pad = (part) => String(part).padStart(2, '0')
+  const at = new Date(atMs),
+    pad = (part) => String(part).padStart(2, '0')
   const time = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`
   if (at.toDateString() === new Date().toDateString()) return time
   return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())} ${time}`

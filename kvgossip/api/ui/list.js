@@ -48,20 +48,40 @@ export class List {
   }
 
   paint() {
-    const top = this.host.scrollTop, offset = top * this.share
+    const top = this.host.scrollTop,
+      offset = top * this.share
     const first = Math.max(0, Math.floor(offset / ROW_PX) - SPARE)
-    const last = Math.min(this.length, Math.ceil((offset + this.host.clientHeight) / ROW_PX) + SPARE)
+    const last = Math.min(
+      this.length,
+      Math.ceil((offset + this.host.clientHeight) / ROW_PX) + SPARE,
+    )
     this.seen?.(first, last)
     const rows = []
     for (let index = first; index < last; index++) {
       const cells = this.row(index) ?? [h('span', { role: 'gridcell', class: 'soft' }, '…')]
-      rows.push(h('div', { key: index % (last - first), role: 'row', id: `${this.label}-${index}`,
-        class: `row${index === this.at ? ' at' : ''}`, 'aria-rowindex': index + 1,
-        'aria-selected': this.isChosen(index), onclick: () => this.pick(index),
-        style: { transform: `translateY(${top + index * ROW_PX - offset}px)` } }, cells))
+      rows.push(
+        h(
+          'div',
+          {
+            key: index % (last - first),
+            role: 'row',
+            id: `${this.label}-${index}`,
+            class: `row${index === this.at ? ' at' : ''}`,
+            'aria-rowindex': index + 1,
+            'aria-selected': this.isChosen(index),
+            onclick: () => this.pick(index),
+            style: { transform: `translateY(${top + index * ROW_PX - offset}px)` },
+          },
+          cells,
+        ),
+      )
     }
     set(this.host, 'aria-rowcount', this.length)
-    set(this.host, 'aria-activedescendant', this.at >= first && this.at < last ? `${this.label}-${this.at}` : null)
+    set(
+      this.host,
+      'aria-activedescendant',
+      this.at >= first && this.at < last ? `${this.label}-${this.at}` : null,
+    )
     this.space.style.setProperty('height', `${this.height}px`)
     render(this.space, rows)
   }
@@ -79,8 +99,14 @@ export class List {
 
   onKey(event) {
     const page = Math.max(1, Math.floor(this.host.clientHeight / ROW_PX) - 1)
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page,
-      Home: -this.length, End: this.length }
+    const steps = {
+      ArrowDown: 1,
+      ArrowUp: -1,
+      PageDown: page,
+      PageUp: -page,
+      Home: -this.length,
+      End: this.length,
+    }
     if (event.key === 'Enter' && this.at >= 0) this.pick(this.at)
     else if (event.key in steps && this.length) this.move(steps[event.key])
     else return
@@ -89,7 +115,8 @@ export class List {
 
   move(step) {
     this.at = Math.min(this.length - 1, Math.max(0, this.at + step))
-    const offset = this.host.scrollTop * this.share, view = this.host.clientHeight
+    const offset = this.host.scrollTop * this.share,
+      view = this.host.clientHeight
     const top = this.at * ROW_PX
     if (top < offset) this.host.scrollTop = top / this.share
     else if (top + ROW_PX > offset + view) this.host.scrollTop = (top + ROW_PX - view) / this.share

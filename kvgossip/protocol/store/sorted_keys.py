@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from sortedcontainers import SortedList
 
+FOLDER_STEPS = 10_000
+"""So many keys in no folder are passed for one page of folders: a few milliseconds."""
 LAST = chr(0x10FFFF)
 """The greatest code point."""
 
@@ -64,7 +66,7 @@ class SortedKeys:
         return self._sorted
 
     def folders(
-        self, prefix: str, first: str, limit: int, steps: int
+        self, prefix: str, first: str, limit: int, steps: int = FOLDER_STEPS
     ) -> tuple[list[tuple[str, int]], str | None]:
         """The texts that keys under `prefix` have up to their next slash, each with how many have
         it, of keys that are not less than `first`: at most `limit`, and at most `steps` keys

@@ -32,8 +32,6 @@ from kvgossip.protocol.store.sketch import Sketch
 from kvgossip.protocol.store.sorted_keys import SortedKeys
 
 UNTIDY_MIN, UNTIDY_SHARE = 1024, 16
-FOLDER_STEPS = 10_000
-"""So many keys in no folder are passed for one page of folders: a few milliseconds."""
 
 
 class Store:
@@ -262,19 +260,10 @@ class Store:
                 found.append((key, self[key]))
         return found
 
-    def count(self, prefix: str) -> int:
-        """How many live keys start with it."""
-        return self._live.count(prefix)
-
-    def folders(
-        self, prefix: str, first: str, limit: int
-    ) -> tuple[list[tuple[str, int]], str | None]:
-        """The live keys under `prefix` by their next slash: see SortedKeys."""
-        return self._live.folders(prefix, first, limit, FOLDER_STEPS)
-
-    def live_keys(self) -> list[str]:
-        """The keys that have a value, sorted by code point."""
-        return list(self._live.sort())
+    @property
+    def live_keys(self) -> SortedKeys:
+        """The keys that have a value: to be read, and changed by nobody else."""
+        return self._live
 
     def entries_in(self, level: int, bucket: int) -> Iterator[tuple[str, bytes]]:
         """The key and record of every entry in a bucket of the digest tree, in no particular

@@ -21,7 +21,9 @@ export function pretty(text) {
   } catch {
     return null
   }
-  let out = '', depth = 0, before = ''
+  let out = '',
+    depth = 0,
+    before = ''
   const line = () => `\n${'  '.repeat(depth)}`
   for (const token of text.match(TOKENS)) {
     const opened = before === '{' || before === '['
@@ -45,7 +47,9 @@ export function hex(data, most) {
     const part = [...data.subarray(start, start + LINE)]
     const digits = part.map((byte) => byte.toString(16).padStart(2, '0')).join(' ')
     const signs = part.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : '·'))
-    lines.push(`${start.toString(16).padStart(6, '0')}  ${digits.padEnd(3 * LINE)} ${signs.join('')}`)
+    lines.push(
+      `${start.toString(16).padStart(6, '0')}  ${digits.padEnd(3 * LINE)} ${signs.join('')}`,
+    )
   }
   return lines.join('\n')
 }

@@ -2,12 +2,13 @@
 
 import { ask, json, keyPath, path } from '../api.js'
 import { h } from '../dom.js'
-import { ago, ageOf, bytes, clock, duration, siteOf, writtenMs } from '../format.js'
+import { ago, ageOf, bytes, clock, duration, siteOf } from '../format.js'
 import { hex, pretty, shownText, textOf } from './bytes.js'
 import { drawDiff } from './diff.js'
 import { drawHolders, Editor, write } from './editor.js'
 
 const SHOWN_BYTES = 16 * 1024
+const SHORT_BYTES = 40
 
 export class Detail {
   constructor({ signal, changed, writer, opened }) {
@@ -16,8 +17,21 @@ export class Detail {
   }
 
   clear() {
-    Object.assign(this, { key: null, value: null, entry: null, history: [], view: null, whole: false,
-      compared: null, editor: null, error: null, holders: null, deleting: false, newer: false })
+    this.short = new Map()
+    Object.assign(this, {
+      key: null,
+      value: null,
+      entry: null,
+      history: [],
+      view: null,
+      whole: false,
+      compared: null,
+      editor: null,
+      error: null,
+      holders: null,
+      deleting: false,
+      newer: false,
+    })
   }
 
   async open(key) {
@@ -37,14 +51,28 @@ export class Detail {
       const data = new Uint8Array(await response.arrayBuffer())
       const history = past.ok ? (await past.json()).versions : []
       if (key !== this.key) return
-      this.value = response.ok ? { data, version: response.headers.get('KV-Version'),
-        type: response.headers.get('Content-Type') ?? '' } : null
+      this.value = response.ok
+        ? {
+            data,
+            version: response.headers.get('KV-Version'),
+            type: response.headers.get('Content-Type') ?? '',
+          }
+        : null
       this.entry = page.entries.find((each) => each.key === key) ?? null
       Object.assign(this, { history, error: null, newer: false })
+      this.readShort().catch(() => {})
     } catch (error) {
       if (signal.aborted || key !== this.key) return
       this.error = error
     }
+    this.changed()
+  }
+
+  // Versions never change: short ones are read once, and shown as they are.
+  async readShort() {
+    for (const { version, deleted, bytes: size } of this.history)
+      if (!deleted && size <= SHORT_BYTES && !this.short.has(version))
+        this.short.set(version, textOf((await this.past(version)).data))
     this.changed()
   }
 
@@ -76,7 +104,9 @@ export class Detail {
 
   editPresent() {
     const { data, version, type } = this.value
-    const left = this.entry?.expires_ms ? Math.ceil((this.entry.expires_ms - Date.now()) / 1000) : null
+    const left = this.entry?.expires_ms
+      ? Math.ceil((this.entry.expires_ms - Date.now()) / 1000)
+      : null
     this.edit({ key: this.key, version, text: textOf(data), type, ttl: left ? `${left}s` : '' })
   }
 
@@ -87,15 +117,21 @@ export class Detail {
 
   async compare(version) {
     if (this.compared?.version === version) this.compared = null
-    else await this.act(async () => {
-      this.compared = { version, text: shownText((await this.past(version)).data) }
-    }, false)
+    else
+      await this.act(async () => {
+        this.compared = { version, text: shownText((await this.past(version)).data) }
+      }, false)
     this.changed()
   }
 
   async past(version) {
-    const response = await ask(path(keyPath('history', this.key), { version }), { signal: this.signal })
-    return { data: new Uint8Array(await response.arrayBuffer()), type: response.headers.get('Content-Type') }
+    const response = await ask(path(keyPath('history', this.key), { version }), {
+      signal: this.signal,
+    })
+    return {
+      data: new Uint8Array(await response.arrayBuffer()),
+      type: response.headers.get('Content-Type'),
+    }
   }
 
   async rollBack(version) {
@@ -119,7 +155,8 @@ export class Detail {
     } catch (error) {
       Object.assign(this, { error, holders: null })
       if (error.status === undefined) throw error
-      if (error.status === 412) error.hint = 'it has changed meanwhile: look at it again, then repeat'
+      if (error.status === 412)
+        error.hint = 'it has changed meanwhile: look at it again, then repeat'
     }
     if (reload) await this.load()
   }
@@ -127,45 +164,105 @@ export class Detail {
   // -- drawing --
 
   draw() {
-    if (this.editor) return h('section', { class: 'panel detail', 'aria-label': 'Edit' },
-      h('h2', { class: 'mono' }, this.editor.found.version ? this.key : 'A new key'),
-      this.newer && h('p', { class: 'note' }, 'This key has just been changed by somebody else.'), this.editor.draw())
-    if (this.key === null) return h('section', { class: 'panel detail', 'aria-label': 'Key' },
-      h('p', { class: 'empty' }, 'Choose a key to see its value and its history.'))
-    return h('section', { class: 'panel detail', 'aria-label': 'Key' },
+    if (this.editor)
+      return h(
+        'section',
+        { class: 'panel detail', 'aria-label': 'Edit' },
+        h('h2', { class: 'mono' }, this.editor.found.version ? this.key : 'A new key'),
+        this.newer && h('p', { class: 'note' }, 'This key has just been changed by somebody else.'),
+        this.editor.draw(),
+      )
+    if (this.key === null)
+      return h(
+        'section',
+        { class: 'panel detail', 'aria-label': 'Key' },
+        h('p', { class: 'empty' }, 'Choose a key to see its value and its history.'),
+      )
+    return h(
+      'section',
+      { class: 'panel detail', 'aria-label': 'Key' },
       h('h2', { class: 'mono' }, this.key, this.value && h('small', {}, this.summary())),
-      this.error && h('p', { class: 'note bad', role: 'alert' }, h('b', {}, this.error.message), h('br'), this.error.hint),
-      this.value ? this.drawValue() : !this.error && h('p', { class: 'empty' }, 'There is no such key now.'),
+      this.error &&
+        h(
+          'p',
+          { class: 'note bad', role: 'alert' },
+          h('b', {}, this.error.message),
+          h('br'),
+          this.error.hint,
+        ),
+      this.value
+        ? this.drawValue()
+        : !this.error && h('p', { class: 'empty' }, 'There is no such key now.'),
       drawHolders(this.holders),
-      this.history.length > 0 && this.drawHistory())
+      this.history.length > 0 && this.drawHistory(),
+    )
   }
 
   summary() {
-    const { data, type } = this.value, left = this.entry?.expires_ms
-    return [type || 'no content type', bytes(data.length),
-      left && `expires in ${duration((left - Date.now()) / 1000)}`].filter(Boolean).join(', ')
+    const { data, type } = this.value,
+      left = this.entry?.expires_ms
+    return [
+      type || 'no content type',
+      bytes(data.length),
+      left && `expires in ${duration((left - Date.now()) / 1000)}`,
+    ]
+      .filter(Boolean)
+      .join(', ')
   }
 
   drawValue() {
-    const { data } = this.value, text = textOf(data), lines = pretty(text)
+    const { data } = this.value,
+      text = textOf(data),
+      lines = pretty(text)
     const views = { JSON: lines, text, hex: 'hex' }
     const names = Object.keys(views).filter((name) => views[name] !== null)
     const view = names.includes(this.view) ? this.view : names[0]
     const most = this.whole ? Infinity : SHOWN_BYTES
     const shown = view === 'hex' ? hex(data, most) : views[view].slice(0, most)
     return [
-      h('div', { class: 'line', role: 'group', 'aria-label': 'Show it as' }, names.map((name) =>
-        h('button', { key: name, 'aria-pressed': name === view, onclick: () => this.show({ view: name }) }, name))),
-      h('pre', { tabindex: 0, 'aria-label': 'Value', class: view === 'hex' ? 'hex' : '' }, shown || ' '),
-      data.length > most && h('button', { class: 'plain', onclick: () => this.show({ whole: true }) }, `show all ${bytes(data.length)}`),
-      h('div', { class: 'line' },
-        h('button', { class: 'first', disabled: text === null, title: text === null ? 'it is no text: write it with kvgossip put' : null,
-          onclick: () => this.editPresent() }, 'Edit'),
+      h(
+        'div',
+        { class: 'line', role: 'group', 'aria-label': 'Show it as' },
+        names.map((name) =>
+          h(
+            'button',
+            { key: name, 'aria-pressed': name === view, onclick: () => this.show({ view: name }) },
+            name,
+          ),
+        ),
+      ),
+      h(
+        'pre',
+        { tabindex: 0, 'aria-label': 'Value', class: view === 'hex' ? 'hex' : '' },
+        shown || ' ',
+      ),
+      data.length > most &&
+        h(
+          'button',
+          { class: 'plain', onclick: () => this.show({ whole: true }) },
+          `show all ${bytes(data.length)}`,
+        ),
+      h(
+        'div',
+        { class: 'line' },
+        h(
+          'button',
+          {
+            class: 'first',
+            disabled: text === null,
+            title: text === null ? 'it is no text: write it with kvgossip put' : null,
+            onclick: () => this.editPresent(),
+          },
+          'Edit',
+        ),
         h('button', { onclick: () => navigator.clipboard?.writeText(shown) }, 'Copy'),
         this.deleting
-          ? [h('button', { class: 'bad', onclick: () => this.remove() }, 'Delete it on all nodes'),
-            h('button', { onclick: () => this.show({ deleting: false }) }, 'Keep it')]
-          : h('button', { onclick: () => this.show({ deleting: true }) }, 'Delete')),
+          ? [
+              h('button', { class: 'bad', onclick: () => this.remove() }, 'Delete it on all nodes'),
+              h('button', { onclick: () => this.show({ deleting: false }) }, 'Keep it'),
+            ]
+          : h('button', { onclick: () => this.show({ deleting: true }) }, 'Delete'),
+      ),
     ]
   }
 
@@ -177,18 +274,40 @@ export class Detail {
   drawHistory() {
     return [
       h('h2', { class: 'apart' }, 'History', h('small', {}, 'what this node remembers')),
-      h('ol', { class: 'history' }, this.history.map((each) => this.drawVersion(each))),
+      h(
+        'ol',
+        { class: 'history' },
+        this.history.map((each) => this.drawVersion(each)),
+      ),
     ]
   }
 
   drawVersion({ version, present, written_ms: atMs, by, deleted, bytes: size }) {
     const isOpen = this.compared?.version === version
-    return h('li', { key: version, class: present ? 'present' : null },
-      h('b', {}, deleted ? 'deleted' : bytes(size)), present ? ' now ' : ' ',
-      h('small', { title: version }, `${by ?? this.writer(siteOf(version))}, ${clock(atMs ?? writtenMs(version))}, ${ago(ageOf(atMs))}`),
-      !present && !deleted && h('span', { class: 'acts' },
-        h('button', { class: 'plain', 'aria-expanded': isOpen, onclick: () => this.compare(version) }, isOpen ? 'hide' : 'compare'), ' ',
-        h('button', { class: 'plain', onclick: () => this.rollBack(version) }, 'roll back')),
-      isOpen && drawDiff(this.compared.text, this.value ? shownText(this.value.data) : ''))
+    return h(
+      'li',
+      { key: version, class: present ? 'present' : null },
+      h('b', { class: 'mono' }, deleted ? 'deleted' : (this.short.get(version) ?? bytes(size))),
+      present ? ' now ' : ' ',
+      h(
+        'small',
+        { title: version },
+        `${by ?? this.writer(siteOf(version))}, ${clock(atMs)}, ${ago(ageOf(atMs))}`,
+      ),
+      !present &&
+        !deleted &&
+        h(
+          'span',
+          { class: 'acts' },
+          h(
+            'button',
+            { class: 'plain', 'aria-expanded': isOpen, onclick: () => this.compare(version) },
+            isOpen ? 'hide' : 'compare',
+          ),
+          ' ',
+          h('button', { class: 'plain', onclick: () => this.rollBack(version) }, 'roll back'),
+        ),
+      isOpen && drawDiff(this.compared.text, this.value ? shownText(this.value.data) : ''),
+    )
   }
 }

@@ -1,6 +1,6 @@
 // Writing a value. The version that one has read goes with it (`If-Match`), so nobody's change is
-// overwritten unseen: a conflict shows both, and asks. With "wait for all" the members that hold the
-// write appear as they say so.
+// overwritten unseen: a conflict shows both, and asks. With "wait for all" the members that hold
+// the write appear as they say so.
 
 import { ask, keyPath, lines, path } from '../api.js'
 import { h } from '../dom.js'
@@ -28,7 +28,19 @@ export async function write(method, key, { version, body, type, ttl, wait }, hel
 export async function present(key) {
   const response = await ask(keyPath('kv', key), { also: [404] })
   const data = new Uint8Array(await response.arrayBuffer())
-  return { version: response.ok ? response.headers.get('KV-Version') : null, text: response.ok ? shownText(data) : null }
+  return {
+    version: response.ok ? response.headers.get('KV-Version') : null,
+    text: response.ok ? shownText(data) : null,
+  }
+}
+
+// What the last line of a write says.
+function wordsOf({ error, met, held_by: by, lacking, hint }) {
+  if (error) return error
+  const lastMs = Math.max(...by.map((each) => each.ms))
+  if (met) return `all ${by.length} hold it, after ${ms(lastMs)}`
+  const names = lacking.map((each) => `${each.name} (${each.state})`).join(', ')
+  return `not yet held by ${names}: ${hint}`
 }
 
 // The members that hold a write, so far.
@@ -36,19 +48,26 @@ export function drawHolders(holders) {
   if (!holders) return null
   const { by, last } = holders
   const names = by.map(({ name, ms: after }) => `${name} ${ms(after)}`).join(', ')
-  const words = last?.error ? last.error
-    : !last ? 'waiting for the others …'
-      : last.met ? `all ${last.held_by.length} hold it, after ${ms(Math.max(...last.held_by.map((each) => each.ms)))}`
-        : `not yet held by ${last.lacking.map((each) => `${each.name} (${each.state})`).join(', ')}: ${last.hint}`
-  return h('div', { class: 'note', role: 'status' }, h('b', {}, words),
-    h('div', { class: 'soft' }, 'held by ', names || 'nobody yet'))
+  const words = last ? wordsOf(last) : 'waiting for the others …'
+  return h(
+    'div',
+    { class: 'note', role: 'status' },
+    h('b', {}, words),
+    h('div', { class: 'soft' }, 'held by ', names || 'nobody yet'),
+  )
 }
 
 export class Editor {
   // `found`: {key, version, text, type, ttl}; version null for a new key.
   constructor(found, { changed, done }) {
     Object.assign(this, { found, changed, done, fields: { ...found, wait: true } })
-    Object.assign(this, { base: found.version, busy: false, error: null, theirs: null, holders: null })
+    Object.assign(this, {
+      base: found.version,
+      busy: false,
+      error: null,
+      theirs: null,
+      holders: null,
+    })
   }
 
   set(name, value) {
@@ -93,34 +112,92 @@ export class Editor {
 
   draw() {
     const isNew = this.found.version === null
-    const field = (name, label, options = {}) => h('label', { class: 'field' }, label,
-      h('input', { value: this.found[name] ?? '', oninput: (event) => this.set(name, event.target.value), ...options }))
-    return h('form', { class: 'editor', onsubmit: (event) => this.save(event) },
+    const field = (name, label, options = {}) =>
+      h(
+        'label',
+        { class: 'field' },
+        label,
+        h('input', {
+          value: this.found[name] ?? '',
+          oninput: (event) => this.set(name, event.target.value),
+          ...options,
+        }),
+      )
+    return h(
+      'form',
+      { class: 'editor', onsubmit: (event) => this.save(event) },
       isNew && field('key', 'Key', { required: true, class: 'mono', maxlength: 1024 }),
-      h('label', { class: 'field' }, 'Value',
-        h('textarea', { rows: 10, spellcheck: 'false', value: this.found.text,
-          oninput: (event) => this.set('text', event.target.value) })),
-      h('div', { class: 'pair' },
+      h(
+        'label',
+        { class: 'field' },
+        'Value',
+        h('textarea', {
+          rows: 10,
+          spellcheck: 'false',
+          value: this.found.text,
+          oninput: (event) => this.set('text', event.target.value),
+        }),
+      ),
+      h(
+        'div',
+        { class: 'pair' },
         field('type', 'Content type'),
-        field('ttl', 'Lives for', { placeholder: 'for ever; or 30s, 15m, 12h' })),
-      h('label', { class: 'line' }, h('input', { type: 'checkbox', checked: true,
-        onchange: (event) => this.set('wait', event.target.checked) }), 'show which members hold it'),
-      this.theirs ? this.drawConflict() : this.error &&
-        h('p', { class: 'note bad', role: 'alert' }, h('b', {}, this.error.message), h('br'), this.error.hint),
+        field('ttl', 'Lives for', { placeholder: 'for ever; or 30s, 15m, 12h' }),
+      ),
+      h(
+        'label',
+        { class: 'line' },
+        h('input', {
+          type: 'checkbox',
+          checked: true,
+          onchange: (event) => this.set('wait', event.target.checked),
+        }),
+        'show which members hold it',
+      ),
+      this.theirs
+        ? this.drawConflict()
+        : this.error &&
+            h(
+              'p',
+              { class: 'note bad', role: 'alert' },
+              h('b', {}, this.error.message),
+              h('br'),
+              this.error.hint,
+            ),
       drawHolders(this.holders),
-      h('div', { class: 'line' },
-        h('button', { class: 'first', disabled: this.busy || this.theirs !== null }, isNew ? 'Make it' : 'Save'),
-        h('button', { type: 'button', onclick: () => this.take() }, 'Cancel')))
+      h(
+        'div',
+        { class: 'line' },
+        h(
+          'button',
+          { class: 'first', disabled: this.busy || this.theirs !== null },
+          isNew ? 'Make it' : 'Save',
+        ),
+        h('button', { type: 'button', onclick: () => this.take() }, 'Cancel'),
+      ),
+    )
   }
 
   drawConflict() {
     const { version, text } = this.theirs
-    return h('div', { class: 'note bad', role: 'alert' },
-      h('b', {}, version ? `Somebody has changed it ${ago(ageOf(writtenMs(version)))}.` : 'Somebody has deleted it meanwhile.'),
+    return h(
+      'div',
+      { class: 'note bad', role: 'alert' },
+      h(
+        'b',
+        {},
+        version
+          ? `Somebody has changed it ${ago(ageOf(writtenMs(version)))}.`
+          : 'Somebody has deleted it meanwhile.',
+      ),
       h('p', {}, 'Nothing was written. Theirs (−) and yours (+):'),
       text !== null && drawDiff(text, this.fields.text),
-      h('div', { class: 'line' },
+      h(
+        'div',
+        { class: 'line' },
         h('button', { type: 'button', onclick: () => this.over() }, 'Write mine over it'),
-        h('button', { type: 'button', onclick: () => this.take() }, 'Keep theirs')))
+        h('button', { type: 'button', onclick: () => this.take() }, 'Keep theirs'),
+      ),
+    )
   }
 }

@@ -62,8 +62,17 @@ export class Listing {
 // as they are found, by one look through all keys.
 export class Search {
   constructor(prefix, text, { signal, changed }) {
-    Object.assign(this, { prefix, text, signal, changed, found: [], looked: 0, keys: null,
-      done: false, error: null })
+    Object.assign(this, {
+      prefix,
+      text,
+      signal,
+      changed,
+      found: [],
+      looked: 0,
+      keys: null,
+      done: false,
+      error: null,
+    })
     this.run().catch((error) => {
       if (signal.aborted) return
       Object.assign(this, { error, done: true })
@@ -86,10 +95,13 @@ export class Search {
     this.found.push(...first.entries)
     this.changed()
     const known = new Set(this.found.map((entry) => entry.key))
-    for (let after = ''; after !== null && this.length < FOUND_MAX;) {
+    for (let after = ''; after !== null && this.length < FOUND_MAX; ) {
       const page = await json(path('kv', { prefix, after, limit: LOOK }), { signal })
-      this.found.push(...page.entries.filter(({ key }) =>
-        key.slice(prefix.length).includes(text) && !known.has(key)))
+      this.found.push(
+        ...page.entries.filter(
+          ({ key }) => key.slice(prefix.length).includes(text) && !known.has(key),
+        ),
+      )
       this.looked += page.entries.length
       Object.assign(this, { after: page.after, keys: page.keys })
       after = page.after

@@ -68,14 +68,19 @@ export class Tree {
 
   onKey(event) {
     const rows = [...this.rows()].filter((row) => row.more === undefined)
-    const place = Math.max(0, rows.findIndex((row) => row.prefix === this.at)), row = rows[place]
+    const place = Math.max(
+        0,
+        rows.findIndex((row) => row.prefix === this.at),
+      ),
+      row = rows[place]
     const isOpen = this.opened.has(row.prefix)
     let next = row
     if (event.key === 'ArrowDown') next = rows[place + 1]
     else if (event.key === 'ArrowUp') next = rows[place - 1]
     else if (event.key === 'Home') next = rows[0]
     else if (event.key === 'End') next = rows.at(-1)
-    else if (event.key === 'ArrowRight') isOpen ? (next = rows[place + 1]) : this.toggle(row.prefix)
+    else if (event.key === 'ArrowRight' && isOpen) next = rows[place + 1]
+    else if (event.key === 'ArrowRight') this.toggle(row.prefix)
     else if (event.key === 'ArrowLeft' && isOpen && row.prefix) this.toggle(row.prefix)
     else if (event.key === 'ArrowLeft') next = rows.find((each) => each.prefix === row.parent)
     else if (event.key === 'Enter' || event.key === ' ') this.choose(row.prefix)
@@ -89,22 +94,56 @@ export class Tree {
   draw(chosen) {
     const rows = [...this.rows()]
     const reached = rows.some((row) => row.prefix === this.at) ? this.at : ''
-    return h('div', { class: 'tree mono', role: 'tree', 'aria-label': 'Folders',
-      onkeydown: (event) => this.onKey(event) },
-    rows.map((row) => this.row(row, chosen, reached)))
+    return h(
+      'div',
+      {
+        class: 'tree mono',
+        role: 'tree',
+        'aria-label': 'Folders',
+        onkeydown: (event) => this.onKey(event),
+      },
+      rows.map((row) => this.row(row, chosen, reached)),
+    )
   }
 
   row({ prefix, more, level, keys }, chosen, reached) {
     const indent = { 'padding-left': `${8 + (level - 1) * 14}px` }
     if (more !== undefined)
-      return h('button', { key: `more ${more}`, class: 'plain', role: 'treeitem', 'aria-level': level,
-        onclick: () => this.more(more), style: indent }, 'more folders …')
-    const isOpen = this.opened.has(prefix), name = prefix.slice(0, -1).split('/').at(-1)
-    return h('div', { key: prefix, class: 'folder', role: 'treeitem', 'aria-level': level,
-      'aria-expanded': isOpen, 'aria-selected': prefix === chosen, style: indent,
-      tabindex: prefix === reached ? 0 : -1, onclick: () => this.pick(prefix) },
-    h('i', { 'aria-hidden': 'true', onclick: (event) => this.turn(event, prefix) }, isOpen ? '▾' : '▸'),
-    h('b', {}, prefix ? `${name}/` : 'all keys'), h('span', {}, number(keys)))
+      return h(
+        'button',
+        {
+          key: `more ${more}`,
+          class: 'plain',
+          role: 'treeitem',
+          'aria-level': level,
+          onclick: () => this.more(more),
+          style: indent,
+        },
+        'more folders …',
+      )
+    const isOpen = this.opened.has(prefix),
+      name = prefix.slice(0, -1).split('/').at(-1)
+    return h(
+      'div',
+      {
+        key: prefix,
+        class: 'folder',
+        role: 'treeitem',
+        'aria-level': level,
+        'aria-expanded': isOpen,
+        'aria-selected': prefix === chosen,
+        style: indent,
+        tabindex: prefix === reached ? 0 : -1,
+        onclick: () => this.pick(prefix),
+      },
+      h(
+        'i',
+        { 'aria-hidden': 'true', onclick: (event) => this.turn(event, prefix) },
+        isOpen ? '▾' : '▸',
+      ),
+      h('b', {}, prefix ? `${name}/` : 'all keys'),
+      h('span', {}, number(keys)),
+    )
   }
 
   pick(prefix) {

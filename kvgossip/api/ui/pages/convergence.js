@@ -5,22 +5,48 @@ import { h } from '../dom.js'
 import { drawExchanges, lastWith, SPAN_S, wordsOf } from '../exchanges.js'
 import { ago, clock, count, number } from '../format.js'
 import { DOTS } from '../map.js'
+import { dataOf } from '../members.js'
 import { Plot } from '../plot.js'
 import { Table } from '../table.js'
-import { dataOf } from './cluster.js'
 
 export const title = 'Convergence'
 
 const SERIES_MS = 10_000
 const FEW = 6
 const PLOTS = [
-  { title: 'Found by anti-entropy', about: 'entries that rumors had missed', lines: [['found', 'residue']] },
-  { title: 'Other data', about: 'for how long a member has shown another root', lines: [['longest', 'unequal']] },
-  { title: 'Requests', about: 'over HTTP, on this node', lines: [['writes', 'writes'], ['reads', 'reads']] },
-  { title: 'Gossip', about: 'on the wire of this node', lines: [['sent', 'bytes_sent'], ['received', 'bytes_received']] },
+  {
+    title: 'Found by anti-entropy',
+    about: 'entries that rumors had missed',
+    lines: [['found', 'residue']],
+  },
+  {
+    title: 'Other data',
+    about: 'for how long a member has shown another root',
+    lines: [['longest', 'unequal']],
+  },
+  {
+    title: 'Requests',
+    about: 'for keys over HTTP, and writes of this node',
+    lines: [
+      ['writes', 'writes'],
+      ['requests', 'requests'],
+    ],
+  },
+  {
+    title: 'Gossip',
+    about: 'on the wire of this node',
+    lines: [
+      ['sent', 'bytes_sent'],
+      ['received', 'bytes_received'],
+    ],
+  },
   { title: 'Hot rumors', about: 'still being told', lines: [['rumors', 'rumors_hot']] },
   { title: 'Exchanges', about: 'with other members', lines: [['exchanges', 'exchanges']] },
-  { title: 'Loop delay', about: 'how late this node’s timers are, on average', lines: [['delay', 'loop_delay']] },
+  {
+    title: 'Loop delay',
+    about: 'how late this node’s timers are, on average',
+    lines: [['delay', 'loop_delay']],
+  },
   { title: 'Memory', about: 'resident', lines: [['memory', 'memory']] },
 ]
 
@@ -33,11 +59,20 @@ class Convergence {
     Object.assign(this, { view, series: null, exchanges: [], missed: 0, all: false })
     const changed = () => this.draw()
     this.plots = PLOTS.map((each) => new Plot({ ...each, changed }))
-    this.table = new Table({ label: 'Who has the same data', changed, key: (member) => member.name + member.pool, columns: this.columns() })
-    every(SERIES_MS, async () => {
-      this.series = await json('series', { signal: view.signal })
-      this.draw()
-    }, view.signal)
+    this.table = new Table({
+      label: 'Who has the same data',
+      changed,
+      key: (member) => member.name + member.pool,
+      columns: this.columns(),
+    })
+    every(
+      SERIES_MS,
+      async () => {
+        this.series = await json('series', { signal: view.signal })
+        this.draw()
+      },
+      view.signal,
+    )
     follow('events?since=0', (event, data) => this.hear(event, data), view.signal)
     this.draw()
   }
@@ -52,40 +87,96 @@ class Convergence {
 
   columns() {
     return [
-      { name: 'Member', by: (each) => each.name, cell: (each) => [h('span', { class: 'mono' }, each.name), each.self && h('small', { class: 'soft' }, ' this node')] },
-      { name: 'State', by: (each) => each.state, cell: (each) => [h('i', { class: `dot ${DOTS[each.state]}` }), each.state] },
-      { name: 'Data', by: (each) => each.differs_by, cell: (each) => [each.same === false && h('i', { class: 'dot warn' }), dataOf(each)] },
-      { name: 'Keys', number: true, by: (each) => each.said?.keys, cell: (each) => number(each.said?.keys) },
-      { name: 'Last exchange with this node', cell: (each) => lastWith(this.exchanges, each.name) ?? h('span', { class: 'soft' }, 'none in 5 min') },
+      {
+        name: 'Member',
+        by: (each) => each.name,
+        cell: (each) => [
+          h('span', { class: 'mono' }, each.name),
+          each.self && h('small', { class: 'soft' }, ' this node'),
+        ],
+      },
+      {
+        name: 'State',
+        by: (each) => each.state,
+        cell: (each) => [h('i', { class: `dot ${DOTS[each.state]}` }), each.state],
+      },
+      {
+        name: 'Data',
+        by: (each) => each.differs_by,
+        cell: (each) => [each.same === false && h('i', { class: 'dot warn' }), dataOf(each)],
+      },
+      {
+        name: 'Keys',
+        number: true,
+        by: (each) => each.said?.keys,
+        cell: (each) => number(each.said?.keys),
+      },
+      {
+        name: 'Last exchange with this node',
+        cell: (each) =>
+          lastWith(this.exchanges, each.name) ?? h('span', { class: 'soft' }, 'none in 5 min'),
+      },
       { name: 'Asked', number: true, by: (each) => each.age_s, cell: (each) => ago(each.age_s) },
     ]
   }
 
   draw() {
-    const seen = this.view.cluster(), last = this.exchanges.at(-1)
+    const seen = this.view.cluster(),
+      last = this.exchanges.at(-1)
     const plots = this.series ? this.plots.map((plot) => plot.draw(this.series)) : []
     this.view.draw(
-      h('h1', { class: 'unseen' }, title),
       h('div', { key: 'first', class: 'plots' }, plots.slice(0, 2)),
-      h('section', { class: 'panel' },
-        h('h2', {}, 'Exchanges', h('small', {}, 'last 5 minutes: width is time, height bytes; hollow: nothing differed; dashed: cut off')),
+      h(
+        'section',
+        { class: 'panel' },
+        h(
+          'h2',
+          {},
+          'Exchanges',
+          h(
+            'small',
+            {},
+            'last 5 minutes; width is time, height bytes; hollow: nothing differed; dashed: cut',
+          ),
+        ),
         drawExchanges(this.exchanges, Date.now()),
-        last && h('p', { class: 'soft' }, 'The last one: ', wordsOf(last), this.missed > 0 && `; ${count(this.missed, 'event was', 'events were')} missed`)),
+        last &&
+          h(
+            'p',
+            { class: 'soft' },
+            'The last one: ',
+            wordsOf(last),
+            this.missed > 0 && `; ${count(this.missed, 'event was', 'events were')} missed`,
+          ),
+      ),
       seen && this.drawMembers(seen),
       h('div', { key: 'others', class: 'plots' }, plots.slice(2)),
-      this.series?.points === 0 && h('p', { class: 'empty' }, 'The first points come after 10 s.'))
+      this.series?.points === 0 && h('p', { class: 'empty' }, 'The first points come after 10 s.'),
+    )
   }
 
   // Those that differ, and the others as one line until somebody asks.
   drawMembers(seen) {
-    const members = [...seen.members].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
+    const members = [...seen.members].sort(
+      (a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1),
+    )
     const same = members.filter((each) => each.same)
     const shown = this.all || same.length < FEW ? members : members.filter((each) => !each.same)
-    const words = this.all ? 'Show those that differ' : `Show ${count(same.length, 'member')} with the same data`
-    return h('section', { class: 'panel' },
+    const words = this.all
+      ? 'Show those that differ'
+      : `Show ${count(same.length, 'member')} with the same data`
+    return h(
+      'section',
+      { class: 'panel' },
       h('h2', {}, `Who has what ${seen.asked} has`, h('small', {}, summary(seen))),
       shown.length > 0 && this.table.draw(shown),
-      same.length >= FEW && h('button', { class: 'plain', 'aria-expanded': this.all, onclick: () => this.toggle() }, words))
+      same.length >= FEW &&
+        h(
+          'button',
+          { class: 'plain', 'aria-expanded': this.all, onclick: () => this.toggle() },
+          words,
+        ),
+    )
   }
 
   toggle() {
@@ -99,7 +190,13 @@ const rank = (each) => (each.same === false ? 0 : each.same == null ? 1 : each.s
 function summary({ members, equal, at_ms: atMs }) {
   const other = members.filter((each) => each.same === false).length
   const unknown = members.filter((each) => each.same == null && each.state === 'alive').length
-  const words = equal ? 'all members that can be reached have the same data'
-    : [other && `${count(other, 'member')} ${other === 1 ? 'differs' : 'differ'}`, unknown && `${count(unknown, 'member')} did not tell`].filter(Boolean).join(', ')
+  const words = equal
+    ? 'all members that can be reached have the same data'
+    : [
+        other && `${count(other, 'member')} ${other === 1 ? 'differs' : 'differ'}`,
+        unknown && `${count(unknown, 'member')} did not tell`,
+      ]
+        .filter(Boolean)
+        .join(', ')
   return `${words || 'not known'}, at ${clock(atMs)}`
 }

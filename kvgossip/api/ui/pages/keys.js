@@ -23,13 +23,30 @@ export function open(view) {
 
 class Keys {
   constructor(view) {
-    Object.assign(this, { view, folder: '', text: '', key: null, sites: new Map(), marks: new Map() })
-    const changed = () => this.draw(), { signal } = view
+    Object.assign(this, {
+      view,
+      folder: '',
+      text: '',
+      key: null,
+      sites: new Map(),
+      marks: new Map(),
+    })
+    const changed = () => this.draw(),
+      { signal } = view
     this.tree = new Tree({ changed, choose: (prefix) => this.show({ folder: prefix, text: '' }) })
-    this.detail = new Detail({ signal, changed, writer: (site) => this.writer(site), opened: (key) => this.opened(key) })
-    this.list = new List({ label: 'keys', row: (index) => this.row(index),
-      seen: (first, last) => this.seen(first, last), choose: (index) => this.choose(index),
-      isChosen: (index) => this.key !== null && this.listing.entry(index)?.key === this.key })
+    this.detail = new Detail({
+      signal,
+      changed,
+      writer: (site) => this.writer(site),
+      opened: (key) => this.opened(key),
+    })
+    this.list = new List({
+      label: 'keys',
+      row: (index) => this.row(index),
+      seen: (first, last) => this.seen(first, last),
+      choose: (index) => this.choose(index),
+      isChosen: (index) => this.key !== null && this.listing.entry(index)?.key === this.key,
+    })
     signal.addEventListener('abort', () => clearInterval(this.timer))
     this.timer = setInterval(() => this.tree.refresh(signal), TREE_MS)
     this.tree.load('', signal)
@@ -43,7 +60,8 @@ class Keys {
   }
 
   go(query) {
-    const folder = query.get('in') ?? '', text = query.get('find') ?? ''
+    const folder = query.get('in') ?? '',
+      text = query.get('find') ?? ''
     const key = query.get('key')
     if (!this.listing || folder !== this.folder || text !== this.text) this.look(folder, text)
     const isOther = key && key !== this.detail.key
@@ -65,7 +83,11 @@ class Keys {
     this.previews = new Previews(parts)
     this.tree.reveal(folder, signal)
     this.list.reset()
-    follow(path('watch', { prefix: folder, coalesce: '300ms' }), (event, data) => this.hear(event, data), signal)
+    follow(
+      path('watch', { prefix: folder, coalesce: '300ms' }),
+      (event, data) => this.hear(event, data),
+      signal,
+    )
   }
 
   // The detail has written this key, or has given up (null).
@@ -130,10 +152,19 @@ class Keys {
     const isMarked = Date.now() - (this.marks.get(key) ?? 0) < MARK_MS
     const preview = this.previews.of(entry)
     return [
-      h('span', { role: 'gridcell', class: 'mono', title: key },
-        h('i', { class: isMarked ? 'mark on' : 'mark', 'aria-hidden': 'true' }), key.slice(this.folder.length) || '(the folder itself)'),
-      h('span', { role: 'gridcell', class: 'mono' }, preview ?? h('span', { class: 'soft' }, bytes(size)),
-        expires && h('small', { class: 'soft' }, ` expires in ${duration((expires - Date.now()) / 1000)}`)),
+      h(
+        'span',
+        { role: 'gridcell', class: 'mono', title: key },
+        h('i', { class: isMarked ? 'mark on' : 'mark', 'aria-hidden': 'true' }),
+        key.slice(this.folder.length) || '(the folder itself)',
+      ),
+      h(
+        'span',
+        { role: 'gridcell', class: 'mono' },
+        preview ?? h('span', { class: 'soft' }, bytes(size)),
+        expires &&
+          h('small', { class: 'soft' }, ` expires in ${duration((expires - Date.now()) / 1000)}`),
+      ),
       h('span', { role: 'gridcell' }, ago(ageOf(writtenMs(version)))),
       h('span', { role: 'gridcell' }, this.writer(siteOf(version))),
     ]
@@ -144,32 +175,84 @@ class Keys {
   draw() {
     this.list.length = this.listing.length ?? 0
     this.list.draw()
-    this.view.draw(h('div', { class: 'keys' },
-      h('section', { class: 'panel folders', 'aria-label': 'Folders' }, this.tree.draw(this.folder)),
-      this.drawList(), this.detail.draw()))
+    this.view.draw(
+      h(
+        'div',
+        { class: 'keys' },
+        h(
+          'section',
+          { class: 'panel folders', 'aria-label': 'Folders' },
+          this.tree.draw(this.folder),
+        ),
+        this.drawList(),
+        this.detail.draw(),
+      ),
+    )
   }
 
   drawList() {
     const { error, length } = this.listing
-    return h('section', { class: 'panel list', 'aria-label': 'Keys of the folder' },
-      h('div', { class: 'line' },
+    return h(
+      'section',
+      { class: 'panel list', 'aria-label': 'Keys of the folder' },
+      h(
+        'div',
+        { class: 'line' },
         h('h2', { class: 'mono' }, this.folder || 'all keys', h('small', {}, this.howMany())),
-        h('button', { onclick: () => this.create() }, 'New key')),
-      h('form', { class: 'line', onsubmit: (event) => this.filter(event) },
-        h('input', { name: 'text', type: 'search', value: this.text, placeholder: 'Keys that contain …', 'aria-label': 'Keys that contain' }),
-        h('input', { name: 'folder', value: this.folder, class: 'mono', placeholder: 'prefix', 'aria-label': 'Prefix' }),
-        h('button', {}, 'Show')),
-      error && h('p', { class: 'note bad', role: 'alert' }, h('b', {}, error.message), h('br'),
-        error.status === 403 ? 'Write a prefix that your token may read, and press Show.' : error.hint),
-      h('div', { class: 'row heads', 'aria-hidden': 'true' }, ['Key', 'Value', 'Changed', 'By'].map((name) => h('span', {}, name))),
-      h('div', { class: 'rows', role: 'grid', tabindex: 0, 'aria-label': 'Keys', 'aria-colcount': 4, ref: (host) => this.list.mount(host) }),
-      length === 0 && !error && h('p', { class: 'empty' }, this.text ? 'No key has that in it.' : 'There is no key here.'))
+        h('button', { onclick: () => this.create() }, 'New key'),
+      ),
+      h(
+        'form',
+        { class: 'line', onsubmit: (event) => this.filter(event) },
+        h('input', {
+          name: 'text',
+          type: 'search',
+          value: this.text,
+          placeholder: 'Keys that contain …',
+          'aria-label': 'Keys that contain',
+        }),
+        h('input', {
+          name: 'folder',
+          value: this.folder,
+          class: 'mono',
+          placeholder: 'prefix',
+          'aria-label': 'Prefix',
+        }),
+        h('button', {}, 'Show'),
+      ),
+      error &&
+        h(
+          'p',
+          { class: 'note bad', role: 'alert' },
+          h('b', {}, error.message),
+          h('br'),
+          error.status === 403
+            ? 'Write a prefix that your token may read, and press Show.'
+            : error.hint,
+        ),
+      h(
+        'div',
+        { class: 'row heads', 'aria-hidden': 'true' },
+        ['Key', 'Value', 'Changed', 'By'].map((name) => h('span', {}, name)),
+      ),
+      h('div', {
+        class: 'rows',
+        role: 'grid',
+        tabindex: 0,
+        'aria-label': 'Keys',
+        'aria-colcount': 4,
+        ref: (host) => this.list.mount(host),
+      }),
+      length === 0 &&
+        !error &&
+        h('p', { class: 'empty' }, this.text ? 'No key has that in it.' : 'There is no key here.'),
+    )
   }
 
   howMany() {
     const { length, looked, keys, done } = this.listing
-    if (this.text)
-      return `${count(length, 'key')} with “${this.text}”${done ? '' : `, looked at ${number(looked)} of ${number(keys)}`}`
+    const soFar = done ? '' : `, looked at ${number(looked)} of ${number(keys)}`
+    if (this.text) return `${count(length, 'key')} with “${this.text}”${soFar}`
     return length === null ? 'asking …' : count(length, 'key')
   }
 
