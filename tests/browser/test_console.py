@@ -1,0 +1,235 @@
+"""The console in Chromium, on the pages of a real cluster of two with tokens. One cluster and one
+browser serve all tests; the last one kills both nodes.
+
+Screenshots of every page, narrow and wide, light and dark, are left in build/console.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from benchmarks.agents import Agent
+from kvgossip.api.access.tokens import Token
+from tests.api.access.tokens_file import make_tokens
+from tests.browser.chromium import browsing
+from tests.browser.test_pages import ask
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Page
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SHOTS = Path(__file__).parents[2] / "build" / "console"
+PATIENCE_MS = 60_000
+KEYS = 1200
+EVIL = (
+    b"<!doctype html><script>document.title = 'run'</script>"
+    b"<img src=x onerror=\"document.title = 'run'\">"
+)
+# something that only the data of the cluster can bring to each page
+SIGNS = {
+    "cluster": "tr:has-text('n2'):has-text('alive')",
+    "keys?in=config%2F&key=config%2Flimits": "li.present",
+    "convergence": "tr:has-text('n2'):has-text('same')",
+    "releases": ".tile:has-text('first')",
+    "safety": "dd:has-text('ops')",
+}
+LOOKS = [(400, "light"), (1400, "dark"), (2560, "light")]
+
+
+class World:
+    """Two agents with data and a token."""
+
+    def __init__(self, folder: Path) -> None:
+        self.secret = make_tokens(folder / "tokens", Token("ops", admin=True))["ops"]
+        parameters = {"profile": "local", "tokens": folder / "tokens"}
+        self.agents = [Agent(name, parameters=parameters) for name in ("n1", "n2")]
+
+    @property
+    def url(self) -> str:
+        return self.agents[0].url
+
+    def ask(self, path: str, method: str = "GET", body: bytes | None = None, **more: str) -> bytes:
+        return ask(self.url + path, method, body, Authorization=f"Bearer {self.secret}", **more)
+
+    def fill(self) -> None:
+        for start in range(0, KEYS, 200):
+            puts = [
+                {"put": f"many/{number:05d}", "value": str(number)}
+                for number in range(start, start + 200)
+            ]
+            self.ask("/batch", "POST", json.dumps({"operations": puts}).encode())
+        for value in (b'{"rate": 10}', b'{"rate": 20}'):
+            self.ask("/kv/config/limits", "PUT", value, Content_Type="application/json")
+        self.ask("/kv/evil", "PUT", EVIL, Content_Type="text/html")
+        self.ask("/releases/shop/?name=first", "PUT", b'{"values": {"rate": 10}}')
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    world = World(tmp_path_factory.mktemp("console"))
+    first, second = world.agents
+    try:
+        first.start()
+        first.settle()
+        second.start(first.gossip)
+        second.settle()
+        world.fill()
+        yield world
+    finally:
+        for agent in world.agents:
+            agent.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with browsing() as browser:
+        yield browser
+
+
+async def opened(browser: Browser, world: World, place: str = "", **options: Any) -> Page:
+    """A tab of its own in which the token was entered; what goes wrong in it fails its test."""
+    context = await browser.new_context(**options)
+    context.set_default_timeout(PATIENCE_MS)
+    page = await context.new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"an error in the page: {error}"))
+    await page.goto(f"{world.url}/ui/{place}")
+    await page.fill("#token", world.secret)
+    await page.click("text=Use it")
+    await page.wait_for_selector("#token", state="detached")
+    return page
+
+
+async def violations(page: Page) -> list[str]:
+    """What axe-core finds; nothing where it is not installed."""
+    if importlib.util.find_spec("axe_playwright_python") is None:
+        return []
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    # the policy of the page lets no script in but its own; a debugger may
+    await page.evaluate(AXE_FILE_PATH.read_text())
+    found = await page.evaluate("async () => (await axe.run()).violations")
+    return [f"{each['id']}: {[node['html'] for node in each['nodes']]}" for each in found]
+
+
+async def test_a_token_is_asked_for_and_goes_into_no_url_no_cookie_and_no_other_tab(
+    browser: Browser, world: World
+) -> None:
+    context = await browser.new_context()
+    page = await context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.goto(f"{world.url}/ui/")
+    await page.fill("#token", "kvgossip_nobodys")
+    await page.click("text=Use it")
+    await page.wait_for_selector("#refused:has-text('does not know')")
+    assert await violations(page) == []
+    await page.fill("#token", world.secret)
+    await page.click("text=Use it")
+    await page.wait_for_selector(SIGNS["cluster"])
+    assert [url for url in asked if world.secret in url] == []
+    assert await context.cookies() == []
+    assert world.secret not in await page.evaluate("JSON.stringify(localStorage) + location.href")
+    other = await context.new_page()
+    await other.goto(f"{world.url}/ui/")
+    await other.wait_for_selector("#token")
+    await page.click("text=Forget token")
+    await page.wait_for_selector("#token")
+    await context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+async def test_every_page_shows_the_cluster_fits_its_window_and_breaks_no_rule_of_axe(
+    width: int, scheme: str, browser: Browser, world: World
+) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    size = {"width": width, "height": 900}
+    page = await opened(browser, world, viewport=size, color_scheme=scheme)
+    refused: list[str] = []
+    page.on("console", lambda said: refused.append(said.text) if "Policy" in said.text else None)
+    for place, sign in SIGNS.items():
+        await page.goto(f"{world.url}/ui/#{place}")
+        await page.wait_for_selector(sign)
+        name = place.partition("?")[0]
+        await page.screenshot(path=SHOTS / f"{name}-{width}-{scheme}.png", full_page=True)
+        wide = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide <= 0, name
+        assert await violations(page) == [], name
+    assert refused == []
+    await page.context.close()
+
+
+async def test_a_stored_page_is_shown_as_text_and_runs_nothing(
+    browser: Browser, world: World
+) -> None:
+    page = await opened(browser, world, "#keys?key=evil")
+    shown = await page.wait_for_selector("pre[aria-label=Value]")
+    assert shown is not None
+    assert await shown.text_content() == EVIL.decode()
+    assert await page.title() == "Keys · kvgossip"
+    assert await page.locator("img").count() == 0
+    await page.context.close()
+
+
+async def test_of_many_keys_those_in_sight_are_in_the_document_and_the_keyboard_reaches_all(
+    browser: Browser, world: World
+) -> None:
+    page = await opened(browser, world, "#keys?in=many%2F")
+    await page.wait_for_selector(".row:has-text('00000')")
+    await page.focus(".rows")
+    await page.keyboard.press("End")
+    last = f"{KEYS - 1:05d}"
+    await page.wait_for_selector(f".row.at:has-text('{last}')")
+    assert await page.locator(".rows .row").count() < 100
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector(f".detail h2:has-text('many/{last}')")
+    world.ask(f"/kv/many/{last}", "PUT", b"changed")
+    await page.wait_for_selector(f".row:has-text('{last}'):has-text('changed')")
+    await page.wait_for_selector(".detail pre:has-text('changed')")
+    await page.fill("header input", "0777")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector(".list h2:has-text('1 key with')")
+    await page.context.close()
+
+
+async def test_an_edit_never_overwrites_unseen_and_shows_who_holds_it(
+    browser: Browser, world: World
+) -> None:
+    world.ask("/kv/config/theme", "PUT", b"dark", Content_Type="text/plain")
+    page = await opened(browser, world, "#keys?in=config%2F&key=config%2Ftheme")
+    await page.click("text=Edit")
+    await page.fill("textarea", "mine")
+    world.ask("/kv/config/theme", "PUT", b"theirs", Content_Type="text/plain")
+    await page.click("text=Save")
+    await page.wait_for_selector("del:has-text('theirs')")
+    assert await violations(page) == []
+    assert world.ask("/kv/config/theme") == b"theirs"
+    await page.click("text=Write mine over it")
+    await page.wait_for_selector("text=all 2 hold it")
+    assert world.ask("/kv/config/theme") == b"mine"
+    await page.locator("li", has_text="roll back").last.get_by_text("roll back").click()
+    await page.wait_for_selector(".detail pre:has-text('dark')")
+    assert world.ask("/kv/config/theme") == b"dark"
+    await page.context.close()
+
+
+async def test_a_member_that_is_killed_is_shown_as_dead_and_then_that_nobody_answers(
+    browser: Browser, world: World
+) -> None:
+    page = await opened(browser, world)
+    await page.wait_for_selector(SIGNS["cluster"])
+    await asyncio.to_thread(world.agents[1].kill)
+    await page.wait_for_selector("tr:has-text('n2'):has-text('dead')")
+    await page.wait_for_selector(".find:has-text('n2')")
+    await asyncio.to_thread(world.agents[0].kill)
+    await page.wait_for_selector(".pill:has-text('no answer')")
+    await page.context.close()
