@@ -5,7 +5,7 @@
 Each runs as a process of its own. One that fails does not stop the rest; then this exits with 1.
 --write replaces what stands between the markers of each benchmark that ran and did not fail, and
 nothing else: its tables, with the commit that they are of, the date, the machine, and the peers.
-All of them take about 40 minutes on two quiet processors; how many seconds each took is written,
+All of them take about 50 minutes on two quiet processors; how many seconds each took is written,
 too. For more rounds, or longer ones, run one by itself with its options. --quick takes minutes and
 shows that all run, not how fast: it does not write.
 """
@@ -42,6 +42,7 @@ QUICK: dict[str, str] = {
     "fanout": "--watchers 50 --rounds 3 --writes 5",
     "exchange": "--keys 2000 --differences 1 100 --rounds 1 --seconds 2 --gets-per-s 50",
     "embedded": "--processes 3 --writes 20 --keys 500 --seconds 1 --rounds 1",
+    "servers": "--only gunicorn spawn --changes 3 --restarts 1",
     "memory": "--keys 5000 --rounds 1",
     "seal": "--rounds 1 --seconds 0.1",
     "kill": "--kills 3",

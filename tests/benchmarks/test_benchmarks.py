@@ -35,6 +35,7 @@ from benchmarks import (
     propagation,
     report,
     residue,
+    servers,
     wait,
     watchers,
 )
@@ -306,6 +307,22 @@ def test_a_start_from_the_disk_and_what_a_process_takes_are_measured(
     assert len(embedded.report_cost(rows)[1]) == 2
 
 
+def test_workers_that_hear_of_changes_and_are_restarted_are_counted() -> None:
+    row = servers.measure(servers.Spawned, changes=2, restarts=1)
+    assert (row["processes"], row["members"], row["restarts"]) == (4, 1, 1)
+    assert (row["dead names"], row["waiting tombstones"]) == (0, 0)
+    assert list(servers.report([row], {}).laws.values())[1:] == [True, True]
+
+
+def test_a_worker_that_hears_of_nothing_and_a_name_that_is_left_break_laws() -> None:
+    heard = [{1: 0.001, 2: 0.03, 3: 0.01, 4: 0.01}, {1: 0.001, 2: 0.02, 3: 0.01}]
+    row = servers.row_of(servers.Spawned, heard, [1, 2], restarts=1, dead=1, tombstones=0)
+    assert (row["missed"], row["p50 ms"], row["members"]) == (1, 30.0, 2)
+    found = servers.report([row], {servers.CHECK: True})
+    assert list(found.laws.values()) == [True, False, False, False]
+    assert list(found.targets.values()) == [True]
+
+
 # -- locks and floods ------------------------------------------------------------------------------
 
 
@@ -446,7 +463,7 @@ def test_every_benchmark_is_among_all_of_them_and_has_a_place_on_the_page() -> N
         "load",
         "merging",
     }
-    machinery |= {"paired", "report"}
+    machinery |= {"paired", "report", "servers_process"}
     names = {file.stem for file in (agents.ROOT / "benchmarks").glob("*.py")} - machinery
     assert names == set(all_benchmarks.QUICK)
     page = PAGE.read_text()
