@@ -190,8 +190,8 @@ class Reign:
                 "choose another data_dir, on a file system with sockets",
             ) from error
         self._followers = followers = Followers.begin(self.member, listener, self._state)
-        # the state may have changed meanwhile
-        self.member.loop.call_soon_threadsafe(followers.state_changed, self._state)
+        # what it became meanwhile: looked up on the loop, where nothing newer can come before it
+        self.member.loop.call_soon_threadsafe(lambda: followers.state_changed(self._state))
 
 
 def _hand_on(call: Call, member: Source) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from kvgossip import Config
-from kvgossip.cache.host_source import HostSource
-from kvgossip.cache.seat import LOCK, SOCKET
+from kvgossip.cache.followers import Followers
+from kvgossip.cache.host_source import HostSource, Reign
+from kvgossip.cache.seat import LOCK, SOCKET, Seat
+from kvgossip.cache.socket_source import NOBODY
+from kvgossip.cache.source import Sink, SourceState
 from kvgossip.errors import ConfigError
 from kvgossip.protocol.model.member import MemberState
 from tests.api.serving import ANYWHERE
@@ -20,6 +25,8 @@ from tests.cache.local_member import LocalMember
 from tests.cache.process import PREFIX
 from tests.cache.sinks import Remembering
 from tests.cache.workers import Start, Worker, workers
+
+SETTLED = NOBODY._replace(role="member", settled=True, problem="")
 
 
 @pytest.fixture
@@ -294,3 +301,38 @@ def test_a_seat_whose_path_is_longer_than_a_socket_may_have_is_followed(tmp_path
 
 def never() -> LocalMember:
     raise ConfigError("no node here")
+
+
+def test_followers_end_with_the_state_that_the_member_told_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[SourceState] = []
+    calls: list[Callable[[], object]] = []
+
+    class Member:
+        """It tells another state at the moment at which its followers may come."""
+
+        def __init__(self) -> None:
+            self.loop = self
+
+        def open(self, sink: Sink) -> None:
+            self.sink = sink
+
+        def call_soon_threadsafe(self, call: Callable[..., object], *given: object) -> None:
+            if not calls:
+                calls.append(lambda: None)
+                self.sink.told(SETTLED)
+            calls.append(lambda: call(*given))
+
+    def begin(member: object, listener: socket.socket, state: SourceState) -> SimpleNamespace:
+        listener.close()
+        return SimpleNamespace(tell=told.append)
+
+    monkeypatch.setattr(Followers, "begin", begin)
+    seat = Seat(str(tmp_path))
+    assert seat.take()
+    Reign(seat, cast(Any, Member()), "a/", Remembering(), ())
+    for call in calls:
+        call()
+    assert told[-1] == SETTLED
+    seat.release()
