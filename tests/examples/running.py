@@ -122,13 +122,20 @@ async def until_all(url: str, says: dict[str, Any], workers: int = 1) -> set[int
     """Ask until so many workers have said this, and nobody says anything else any more. Many at a
     time, since one worker that has nothing to do takes all that come one by one."""
     agreeing: set[int] = set()
-    async with asyncio.timeout(2 * TIMEOUT_S):
-        while len(agreeing) < workers:
-            answers = await asyncio.gather(*(get(url) for _ in range(4 * workers)))
-            if all(says.items() <= answer.items() for answer in answers):
-                agreeing |= {answer["worker"] for answer in answers}
-            else:
-                agreeing.clear()
+    last: dict[int, Any] = {}
+    try:
+        async with asyncio.timeout(2 * TIMEOUT_S):
+            while len(agreeing) < workers:
+                answers = await asyncio.gather(*(get(url) for _ in range(4 * workers)))
+                last |= {answer["worker"]: answer for answer in answers}
+                if all(says.items() <= answer.items() for answer in answers):
+                    agreeing |= {answer["worker"] for answer in answers}
+                else:
+                    agreeing.clear()
+    except TimeoutError as error:
+        # whether one says something else, or is never heard
+        error.add_note(f"what each worker has said last: {last}")
+        raise
     return agreeing
 
 
