@@ -19,6 +19,7 @@ import pytest
 from benchmarks import (
     agents,
     breadth,
+    canaries,
     clients,
     embedded,
     exchange,
@@ -42,9 +43,11 @@ from benchmarks import (
 from benchmarks import (
     all as all_benchmarks,
 )
+from benchmarks.canaries_simulated import Shops
 from benchmarks.kill import LostError
 from benchmarks.report import Report, Table
 from kvgossip.protocol.store.symbols import checksum, places
+from kvgossip.releases.target import share
 from kvgossip.runtime.loop import run
 
 PAGE = agents.ROOT / "docs" / "performance.md"
@@ -323,6 +326,33 @@ def test_a_worker_that_hears_of_nothing_and_a_name_that_is_left_break_laws() -> 
     assert list(found.targets.values()) == [True]
 
 
+@pytest.mark.parametrize("members", [10, 50])
+def test_a_bad_canary_of_simulated_members_is_taken_back_by_itself_and_names_its_refusers(
+    members: int,
+) -> None:
+    trial = Shops(1, members, canaries.LOSS, share(canaries.SHARE)).trial()
+    assert 0 < len(trial.hits) < members
+    assert trial.refused
+    assert set(trial.refused) <= set(trial.hits)
+    assert trial.shown == ()
+    # virtual time: the same on any machine
+    assert 0 < trial.stopped_s <= canaries.STOPPED_S
+    assert trial.stopped_s <= trial.back_s
+
+
+def test_a_bad_canary_of_processes_is_taken_back_and_a_rollback_reaches_all(
+    tmp_path: Path,
+) -> None:
+    row = canaries.measure_real(tmp_path, members=2)
+    assert (row["hit"], row["refused"], row["showed it"]) == (1, 1, 0)
+    rollback = canaries.measure_rollback(tmp_path, processes=3, rounds=1)
+    assert rollback["max s"] > 0
+    found = canaries.report([row], rollback)
+    assert list(found.laws.values()) == [True, True]
+    shows = canaries.report([{**row, "refused": 0, "showed it": 1}], rollback)
+    assert list(shows.laws.values()) == [False, False]
+
+
 # -- locks and floods ------------------------------------------------------------------------------
 
 
@@ -463,7 +493,7 @@ def test_every_benchmark_is_among_all_of_them_and_has_a_place_on_the_page() -> N
         "load",
         "merging",
     }
-    machinery |= {"paired", "report", "servers_process"}
+    machinery |= {"canaries_simulated", "paired", "report", "servers_process"}
     names = {file.stem for file in (agents.ROOT / "benchmarks").glob("*.py")} - machinery
     assert names == set(all_benchmarks.QUICK)
     page = PAGE.read_text()
