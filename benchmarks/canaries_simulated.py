@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kvgossip.cache.resolution import Resolved, resolve
 from kvgossip.cache.source import Record
 from kvgossip.protocol.acks.applied import Report
-from kvgossip.protocol.effect import AppliedTold, Effect
+from kvgossip.protocol.effect import AppliedReported, Effect
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.wire.release_messages import AppliedBy
@@ -130,7 +130,7 @@ class Shops(Simulation):
 
     def _look(self, life: Life, effects: Sequence[Effect]) -> None:
         for each in effects:
-            if type(each) is AppliedTold and each.ticket == self._ticket:
+            if type(each) is AppliedReported and each.ticket == self._ticket:
                 self._answers[each.peer.name] = tuple(each.applied)
         if any(type(each) is Changed and each.key.startswith(PREFIX) for each in effects):
             self._judge(life)
@@ -145,7 +145,7 @@ class Shops(Simulation):
         self._resolved[life] = found
         refused = () if is_good else (("rate", f"over {RATE_MAX}"),)
         self._reports[life] = Report(PREFIX, found.release, refused)
-        life.replica.told.applied.tell([self._reports[life]])
+        life.replica.shell_report.applied.tell([self._reports[life]])
 
     # -- the one who tries ------------------------------------------------------------------------
 
@@ -158,7 +158,7 @@ class Shops(Simulation):
         life = self._author
         self._ticket += 1
         asked = [_place_of(member.name, life) for _, member in life.replica.pools.surveyed()]
-        self._answers = {life.host.name: life.replica.told.applied.under(PREFIX)}
+        self._answers = {life.host.name: life.replica.shell_report.applied.under(PREFIX)}
 
         def survey(now: Now) -> list[Effect]:
             return life.replica.survey(self._ticket, now, PREFIX)

@@ -303,14 +303,14 @@ def never() -> LocalMember:
     raise ConfigError("no node here")
 
 
-def test_followers_end_with_the_state_that_the_member_told_last(
+def test_followers_end_with_the_state_that_the_member_had_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[SourceState] = []
+    heard: list[SourceState] = []
     calls: list[Callable[[], object]] = []
 
     class Member:
-        """It tells another state at the moment at which its followers may come."""
+        """It has another state at the moment at which its followers may come."""
 
         def __init__(self) -> None:
             self.loop = self
@@ -321,12 +321,12 @@ def test_followers_end_with_the_state_that_the_member_told_last(
         def call_soon_threadsafe(self, call: Callable[..., object], *given: object) -> None:
             if not calls:
                 calls.append(lambda: None)
-                self.sink.told(SETTLED)
+                self.sink.state_changed(SETTLED)
             calls.append(lambda: call(*given))
 
     def begin(member: object, listener: socket.socket, state: SourceState) -> SimpleNamespace:
         listener.close()
-        return SimpleNamespace(tell=told.append)
+        return SimpleNamespace(state_changed=heard.append)
 
     monkeypatch.setattr(Followers, "begin", begin)
     seat = Seat(str(tmp_path))
@@ -334,5 +334,5 @@ def test_followers_end_with_the_state_that_the_member_told_last(
     Reign(seat, cast(Any, Member()), "a/", Remembering(), ())
     for call in calls:
         call()
-    assert told[-1] == SETTLED
+    assert heard[-1] == SETTLED
     seat.release()

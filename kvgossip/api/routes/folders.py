@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from kvgossip.api.access.rights import Right
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import Call, Family, Route, prefix_in_query
-from kvgossip.api.http.schema import TEXT, fields
+from kvgossip.api.http.schema import TEXT, WHOLE, many, named, or_null
 from kvgossip.api.routes.kv import LIST_LIMIT_MAX, PAGE, limit_in
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
-_FOLDER = fields(prefix=TEXT, keys={"type": "integer"})
+_FOLDER = named("Folder", prefix=TEXT, keys=WHOLE)
 
 
 class FolderRoutes(Family):
@@ -46,11 +46,8 @@ class FolderRoutes(Family):
             folders,
             Right.READ,
             "The keys under a prefix by their next slash, each part with how many it has.",
-            fields(
-                folders={"type": "array", "items": _FOLDER},
-                after={"type": ["string", "null"]},
-                keys={"type": "integer"},
-            ),
+            named("Folders", folders=many(_FOLDER), after=or_null(TEXT), keys=WHOLE),
+            example={"folders": [{"prefix": "config/", "keys": 12}], "after": None, "keys": 12},
             parameters=PAGE,
             scope=prefix_in_query,
             counted_as="list",

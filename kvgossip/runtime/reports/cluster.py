@@ -53,7 +53,7 @@ class ClusterReports:
     def __init__(self, driver: Driver, config: Config) -> None:
         self._driver, self._replica, self._config = driver, driver.replica, config
         #: the newest overview of each member, and when it came, monotonic seconds
-        self._told: dict[Peer, tuple[Overview, float]] = {}
+        self._heard: dict[Peer, tuple[Overview, float]] = {}
         self._asking: asyncio.Task[ClusterReport] | None = None
         self._examining: asyncio.Task[None] | None = None
         #: None before the first examination
@@ -112,19 +112,21 @@ class ClusterReports:
             callers.survey(ASK_S), callers.survey_overviews(ASK_S)
         )
         now, replica = self._driver.clocks(), self._replica
-        told = {peer: (each.overview, now.monotonic_s) for peer, each in overviews.items()}
+        answers = {peer: (each.overview, now.monotonic_s) for peer, each in overviews.items()}
         for pool in replica.pools:
             own = Peer(pool.kind, self._config.name)
-            told[own] = pool.own_overview.at(0, now), now.monotonic_s
+            answers[own] = pool.own_overview.at(0, now), now.monotonic_s
         members = {
             Peer(pool.kind, name): (pool, pool.membership.members[name])
             for pool in replica.pools
             for name in sorted(pool.membership.members)
         }
-        known = {**self._told, **told}
-        self._told = {peer: known[peer] for peer in members if peer in known}
+        known = {**self._heard, **answers}
+        self._heard = {peer: known[peer] for peer in members if peer in known}
         documents = [
-            self._member(pool, member, now, differences, answered=_way(pool, member.name) in told)
+            self._member(
+                pool, member, now, differences, answered=_way(pool, member.name) in answers
+            )
             for pool, member in members.values()
         ]
         _place(documents, replica.pools)
@@ -159,7 +161,7 @@ class ClusterReports:
     ) -> ClusterMember:
         name, way = member.name, _way(pool, member.name)
         own = name == self._config.name
-        overview, told_s = self._told.get(way, (None, now.monotonic_s))
+        overview, heard_s = self._heard.get(way, (None, now.monotonic_s))
         difference = differences.get(way)
         differs_by = 0 if own else difference.keys if difference is not None else None
         unequal_s = pool.exchanges.unequal(now).get(name)
@@ -184,7 +186,7 @@ class ClusterReports:
             precision="exact" if own else precision,
             unequal_s=None if unequal_s is None else round(unequal_s, 3),
             answered=answered,
-            age_s=None if overview is None else round(now.monotonic_s - told_s, 3),
+            age_s=None if overview is None else round(now.monotonic_s - heard_s, 3),
             said=None if overview is None else _said(overview),
         )
 
@@ -197,7 +199,7 @@ class ClusterReports:
         return round(middle_ms + 1000 * now.monotonic_s - now.wall_ms)
 
     def _suspicions(self) -> Iterator[Suspicion]:
-        for peer, (overview, _) in self._told.items():
+        for peer, (overview, _) in self._heard.items():
             for state, names in (("suspect", overview.suspects), ("dead", overview.dead)):
                 for name in names:
                     yield Suspicion(peer.pool.value, peer.name, name, state)
@@ -205,7 +207,7 @@ class ClusterReports:
     def _partitions(self, now: Now) -> Iterator[Partition]:
         """What each member says that suspects one: those that it still reaches, and those that it
         lost."""
-        for peer, (overview, _) in self._told.items():
+        for peer, (overview, _) in self._heard.items():
             if not overview.lost:
                 continue
             pool = self._replica.in_pool(peer.pool)
@@ -225,7 +227,7 @@ class ClusterReports:
 
 
 def _task(work: Any) -> asyncio.Task[Any]:
-    """Its failure is told to those who wait for it; where all have gone, to nobody."""
+    """Its failure goes to those who wait for it; where all have gone, to nobody."""
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
