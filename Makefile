@@ -1,5 +1,6 @@
 # make demo   a working three-node cluster on this machine
-# make test   all checks and all tests
+# make test   all checks and all tests, but for those of `make outside`: within twelve minutes of two processors
+# make outside   tests that need a Docker engine or a browser: each says what it lacks
 # make chaos-short   real agents under partitions, kills, wrong clocks and bad disks: within ten minutes, as root
 # make chaos  all of that, about 50 minutes; make upgrade-test, a rolling upgrade alone
 # make docs   the pages of docs/ as a site, in build/docs
@@ -11,7 +12,7 @@ COMPILED := $(VENV)/compiled
 PYTEST_ARGS ?=
 SOAK_JOBS ?= 2
 
-.PHONY: demo test chaos chaos-short upgrade-test docs soak lock clean
+.PHONY: demo test outside chaos chaos-short upgrade-test docs soak lock clean
 
 demo: $(VENV)/.demo
 	$(BIN)/kvgossip demo
@@ -23,7 +24,10 @@ test: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/mypy examples
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	$(BIN)/pytest -n auto --dist worksteal -m "not outside" $(PYTEST_ARGS)
+
+outside: $(VENV)/.dev
+	$(BIN)/pytest -n auto --dist loadfile -m outside $(PYTEST_ARGS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos.suite --full

@@ -25,7 +25,7 @@ from tests.browser.test_pages import ask
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.outside, pytest.mark.asyncio(loop_scope="module")]
 
 SHOTS = Path(__file__).parents[2] / "build" / "console"
 PATIENCE_MS = 60_000

@@ -25,6 +25,8 @@ from tests.browser.sites import OF_NO_ORIGIN, Doorless, site
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
+pytestmark = pytest.mark.outside
+
 PATIENCE_S = 120.0
 ATTACK = (Path(__file__).parent / "attack.js").read_text()
 SECRET = "cafe-0123"

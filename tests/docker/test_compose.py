@@ -36,7 +36,7 @@ from .cluster import (
     step,
 )
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.outside, pytest.mark.docker]
 
 GONE = {"left", "dead"}
 ALL_ALIVE = dict.fromkeys(NAMES, "alive")
