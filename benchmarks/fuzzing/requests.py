@@ -53,7 +53,7 @@ PIPELINE = (1, 1, 2, 4, 8, 16)
 """How many requests are sent at once."""
 WAITING = {"index": "0", "wait": "1ms", "timeout": "0", "at_least": "0"}
 """What would let an answer wait for something that never comes."""
-NOT_TRIED = ("/watch", "/leave", "/join", "/doctor")
+NOT_TRIED = ("/watch", "/events", "/leave", "/join", "/doctor")
 """A stream does not end; the others end the node, or let it ask others that are not there."""
 JSON = (
     b"{}", b"[]", b"null", b"", b"{", b'{"operations": []}', b"[" * 5000, b'{"a":' * 2000,

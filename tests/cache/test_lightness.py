@@ -43,6 +43,7 @@ with ConfigCache("shop/", cluster="light", gossip="127.0.0.1:0", founding_s=0.0)
 """
 LIGHT = (
     "kvgossip.cache",
+    "kvgossip.client",
     "kvgossip.errors",
     "kvgossip.protocol.model.key",
     "kvgossip.protocol.model.plain_text",
@@ -57,6 +58,7 @@ FOR_MEMBERS = {
     "kvgossip.cache.on_loop",
     "kvgossip.cache.record_bytes",
     "kvgossip.cache.url_source",
+    "kvgossip.client",
 }
 HEAVY = {"asyncio", "dataclasses", "inspect", "pathlib", "ssl", "urllib", "http", "subprocess"}
 
