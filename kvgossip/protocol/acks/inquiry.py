@@ -73,8 +73,7 @@ class VersionQueries:
         if is_of_member or len(answer) <= self._outbox.room_for(source):
             open_query = OpenQuery(version, reliable, now.monotonic_s + OPEN_S)
             self._keep(query.key, (source, query.number), open_query)
-        # a stranger's datagram must not make us dial
-        if is_of_member or self._membership.table.name_at(source):
+        if self._membership.table.may_be_dialled(arrival):
             notice = Notice(
                 key=query.key, timestamp=query.timestamp, site=query.site, size=query.size
             )

@@ -185,6 +185,12 @@ class MemberTable:
             or (arrival.reliable and arrival.source.host == member.host)
         )
 
+    def may_be_dialled(self, arrival: Arrival) -> bool:
+        """True if what came so may make this node dial its source: it came over a link, or from
+        where a member is. A datagram of a stranger may come from anybody, and name a victim."""
+        source = arrival.source
+        return arrival.reliable or self.proofs.has(source) or bool(self.name_at(source))
+
     def reachable_at(self, address: Address) -> Member | None:
         """The member that was last seen to live there, if it is reachable."""
         member = self.members.get(self._names_at.get(address, ""))

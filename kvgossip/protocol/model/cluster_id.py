@@ -19,8 +19,11 @@ Laws
   settled under a number that the other one has met as a candidate: they began together. That both
   have met one and the same candidate is not enough: its node may have gone to either.
 - Of one cluster the union holds: the number of the later epoch, and all others as former ones. It
-  is commutative, associative and idempotent, but for the bounds, and for `met`, which is each
-  node's own.
+  is commutative, associative and idempotent, but for the bounds, the order of the former ones, and
+  `met`, which is each node's own.
+- Whatever others say, a node keeps the numbers that it has known for longest, and the epoch stays
+  one that can be told: by an id that is full of invented numbers, or at the end of the epochs,
+  nobody is parted from those whom he has met before.
 - While nothing is minted, all nodes of one cluster name place keys alike, by the name, so that
   those who meet before anybody has settled can compare what they have. Once an id is minted, its
   seed holds; ids that are equal have equal seeds.
@@ -39,16 +42,17 @@ from msgspec import Meta
 from kvgossip.protocol.model.member import Count
 
 NUMBERS_MAX = 64
+EPOCH_MAX = 2**31
 NUMBER_BITS = 32
 SEED_BITS = 64
 Number = Annotated[int, Meta(ge=0, le=2**NUMBER_BITS - 1)]
 
 
 class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`former` and `met` are sorted, the greatest first, and do not hold `number`, which is 0 where
-    nothing is known."""
+    """`former` and `met` are in the order in which they became known, the oldest first, and do not
+    hold `number`, which is 0 where nothing is known."""
 
-    epoch: Annotated[int, Meta(ge=0, le=2**31)]
+    epoch: Annotated[int, Meta(ge=0, le=EPOCH_MAX)]
     number: Number
     former: Annotated[tuple[Number, ...], Meta(max_length=NUMBERS_MAX)] = ()
     met: Annotated[tuple[Number, ...], Meta(max_length=NUMBERS_MAX)] = ()
@@ -62,12 +66,12 @@ class ClusterId(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def settled(self) -> tuple[int, ...]:
         """The numbers under which somebody has settled."""
-        return (self.number, *self.former) if self.minted else ()
+        return (*self.former, self.number) if self.minted else ()
 
     @property
     def candidates(self) -> tuple[int, ...]:
         """Those that were met before anybody had settled."""
-        return self.met if self.minted else (self.number, *self.met)
+        return self.met if self.minted else (*self.met, self.number)
 
     @property
     def digest(self) -> int:
@@ -102,7 +106,7 @@ def minted(candidate: ClusterId) -> ClusterId:
 
 def taken_over(kept: ClusterId, given_up: ClusterId) -> ClusterId:
     """The id of two clusters that an operator makes one: number and seed of the first one stay."""
-    epoch = max(kept.epoch, given_up.epoch) + 1
+    epoch = min(max(kept.epoch, given_up.epoch) + 1, EPOCH_MAX)
     return _with(kept, epoch, (*kept.settled, *given_up.settled), kept.met)
 
 
@@ -116,4 +120,4 @@ def _with(
 
 def _others(numbers: tuple[int, ...], number: int) -> tuple[int, ...]:
     others = dict.fromkeys(other for other in numbers if other and other != number)
-    return tuple(sorted(others, reverse=True)[:NUMBERS_MAX])
+    return tuple(others)[:NUMBERS_MAX]

@@ -97,8 +97,10 @@ class RumorResponder:
             self._outbox.send(answer, arrival.source, reliable=arrival.reliable)
         if kept.lacking:
             holder = self._membership.members.get(gossip.sender)
-            source = arrival.source if holder is None else holder.address
-            self._fetching.fetch_all(kept.lacking, source, now)
+            if holder is not None:
+                self._fetching.fetch_all(kept.lacking, holder.address, now)
+            elif table.may_be_dialled(arrival):
+                self._fetching.fetch_all(kept.lacking, arrival.source, now)
 
     def keep(self, rumors: Sequence[Rumor | Notice | Bundle], origin: Origin, now: Now) -> Kept:
         known: list[bool] = []

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvgossip.config import Address
@@ -26,6 +26,7 @@ from kvgossip.protocol.wire.message import (
     Enquire,
     Gossip,
     Message,
+    Notice,
     Ping,
     PingRequest,
     Pull,
@@ -132,6 +133,18 @@ def test_nor_do_many_small_questions_also_not_later(question: Message, source: A
             if not sent.reliable and sent.to == source and table.reachable_at(source) is None
         )
     assert total <= 40 * len(data)
+
+
+@given(st.lists(st.sampled_from(KINDS).flatmap(of_kind), min_size=1, max_size=3))
+@example([Gossip(1, "x"), Notice("new", 2**60, 1, 1)])
+@example([Enquire(1, "new", 1, 1, 20)])
+def test_a_datagram_of_a_stranger_makes_nobody_dial_where_no_member_is(
+    messages: list[Message],
+) -> None:
+    """Its source may be a victim, who would get the first packets of a connection."""
+    replica, data = node(), LAN.frame([encode(message) for message in messages])
+    effects = replica.receive(data, VICTIM, at(0.1)) + replica.tick(at(0.2))
+    assert [sent for sent in sends(effects) if sent.reliable and sent.to == VICTIM] == []
 
 
 def test_a_stranger_uses_up_no_news_that_is_meant_for_members() -> None:

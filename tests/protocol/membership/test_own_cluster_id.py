@@ -3,15 +3,38 @@ of his own."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from kvgossip.protocol.effect import JoinRefused
+from kvgossip.protocol.effect import JoinRefused, Send
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
-from kvgossip.protocol.model.cluster_id import UNKNOWN, ClusterId, minted, taken_over, united
+from kvgossip.protocol.model.cluster_id import (
+    EPOCH_MAX,
+    NUMBER_BITS,
+    NUMBERS_MAX,
+    UNKNOWN,
+    ClusterId,
+    minted,
+    taken_over,
+    united,
+)
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.protocol.wire.frame import cluster_number
-from tests.protocol.net import Disk, Network, address_of, logs, make_replica
+from kvgossip.protocol.wire.message import Join, JoinPurpose
+from kvgossip.protocol.wire.unit import encode
+from tests.protocol.net import (
+    LAN,
+    STRANGER,
+    WALL_MS,
+    Disk,
+    Network,
+    address_of,
+    logs,
+    make_replica,
+    member,
+)
 
 SEED = str(address_of(0))
 
@@ -106,6 +129,49 @@ def test_lesson_15_a_join_of_another_cluster_is_refused_with_both_ids_and_change
     assert ids(net, "a b x y") == before
     assert net.sees("a", "b")
     assert net.sees("x", "y")
+
+
+def knock(net: Network, name: str, theirs: ClusterId, purpose: JoinPurpose) -> None:
+    """A stranger asks this node by a link to be taken in, and says that it is of that cluster."""
+    me = member("stranger", 20, generation=WALL_MS)
+    join = Join(me.name, me.site, cluster_id=theirs, purpose=purpose)
+    data = LAN.frame([encode(join), encode(me)], reliable=True, joining=True)
+    done = net.replicas[name].receive(data, STRANGER, net.now(name), reliable=True)
+    net.perform(name, [each for each in done if not isinstance(each, Send) or each.to != STRANGER])
+
+
+def invented(ours: ClusterId) -> list[ClusterId]:
+    """More numbers than an id may hold, told of in two steps."""
+    last = 2**NUMBER_BITS - 1
+    numbers = tuple(range(last - NUMBERS_MAX, last))
+    return [ClusterId(5, last, (ours.number,)), ClusterId(6, last, numbers)]
+
+
+def last_epoch(ours: ClusterId) -> list[ClusterId]:
+    return [ClusterId(EPOCH_MAX, ours.number ^ 1)]
+
+
+@pytest.mark.parametrize(
+    ("told", "purpose"), [(invented, JoinPurpose.ENTER), (last_epoch, JoinPurpose.MERGE)]
+)
+def test_no_id_that_a_stranger_says_parts_nodes_that_have_met_or_keeps_out_a_newcomer(
+    told: Callable[[ClusterId], list[ClusterId]], purpose: JoinPurpose
+) -> None:
+    """It was seen to: a node that had forgotten its own number was refused by all others for good,
+    and one of an epoch that nobody can read took nobody in, and did not start again."""
+    net = Network()
+    net.disks = {name: Disk() for name in "ab"}
+    net.cluster("a b")
+    for theirs in told(net.replicas["a"].cluster_id.value):
+        knock(net, "a", theirs, purpose)
+    net.run(30.0)
+    for place, name in enumerate("ab"):
+        net.crash(name)
+        net.add(name, place)
+    net.add("c", join=(SEED,))
+    net.put("c", "k", b"v")
+    net.until(lambda: len(ids(net, "a b c")) == 1 and net.converged(), seconds=30.0)
+    assert all(replica.settled for replica in net.replicas.values())
 
 
 def test_an_operators_merge_takes_over_the_others_id_for_all_nodes_of_the_asked_side() -> None:
@@ -229,7 +295,7 @@ def test_the_union_of_two_ids_does_not_depend_on_the_order() -> None:
 
 def test_a_merge_keeps_the_number_of_the_one_that_was_asked_and_beats_both() -> None:
     merged = taken_over(ClusterId(1, 3), ClusterId(4, 8, (6,)))
-    assert merged == ClusterId(5, 3, (8, 6))
+    assert merged == ClusterId(5, 3, (6, 8))
     assert united(ClusterId(4, 8, (6,)), merged) == merged == united(ClusterId(1, 3), merged)
 
 
@@ -253,7 +319,7 @@ def test_candidates_that_have_met_stay_one_cluster_whoever_settles_first() -> No
     # one settles at once; the other one comes into a cluster first, and knows it all the same
     first, other = minted(one.value), own(two.value)
     other.take(ClusterId(1, 5))
-    assert other.value == ClusterId(1, 5, (), (9, 7))
+    assert other.value == ClusterId(1, 5, (), (7, 9))
     assert other.admits(first)
     other.take(first)
     assert other.value == ClusterId(1, 9, (5,), (7,))
