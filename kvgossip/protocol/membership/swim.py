@@ -378,10 +378,23 @@ class Membership:
     def on_member(self, member: Member, arrival: Arrival) -> None:
         """News of a member. Whoever tells of a life that was pruned is told so: it may be the one
         that lives it, which comes back with the next generation."""
+        known = self.members.get(member.name)
         self.merge(member, arrival.now)
+        if member.state is MemberState.LEFT:
+            self._tell_gone(known, member, arrival)
         pruned = self.table.pruned_life(member)
         if pruned is not None and member.reachable:
             self._send(pruned, arrival.source, None, reliable=arrival.reliable)
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
+        known = self.members.get(prune.name)
         self.prune(prune, arrival.now)
+        self._tell_gone(known, prune, arrival)
+
+    def _tell_gone(self, known: Member | None, word: Member | Prune, arrival: Arrival) -> None:
+        """Others say that this member, which was reachable, is gone. It hears so at once, and
+        answers if it lives: no word that is repeated keeps it away."""
+        gone = self.members.get(word.name)
+        was_here = known is not None and known.reachable and (gone is None or not gone.reachable)
+        if known is not None and was_here and not self.table.speaks(known.name, arrival):
+            self._send(word, known.address, gone)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,9 +14,10 @@ from msgspec.structs import replace
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.member import Member, MemberState, rank
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.wire.message import Prune
 from kvgossip.protocol.wire.unit import encode
 from tests.protocol.membership.side import Side, record_of
-from tests.protocol.net import WALL_MS, address_of, at, member
+from tests.protocol.net import LAN, STRANGER, WALL_MS, Network, address_of, at, member, sends
 from tests.protocol.strategies import members
 
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
@@ -316,6 +319,33 @@ def test_a_new_suspicion_of_the_next_incarnation_starts_its_time_again() -> None
 
 
 # -- the dead -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "gone", [partial(replace, state=DEAD), partial(replace, state=LEFT), Prune.of]
+)
+def test_a_member_that_a_stranger_calls_gone_again_and_again_is_back_by_the_next_round(
+    gone: Callable[[Member], Member | Prune],
+) -> None:
+    """Of one that has left, or is pruned, it was a whole period of failure detection: one datagram
+    a second kept it away."""
+    net = Network()
+    net.cluster("a b c", gossip_interval_s=0.2, probe_interval_s=20.0, probe_timeout_s=5.0)
+    for _ in range(5):
+        net.run(1.0)
+        data = LAN.frame([encode(gone(net.replicas["c"].pools.lan.membership.me))])
+        net.perform("a", net.replicas["a"].receive(data, STRANGER, net.now("a")))
+        assert net.state("a", "c") is not ALIVE
+        net.until(lambda: net.sees("a", "b", "c") and net.sees("b", "a", "c"), seconds=0.5)
+
+
+def test_who_leaves_hears_nothing_of_it_where_it_says_so_itself() -> None:
+    net = Network()
+    net.cluster("a b")
+    left = replace(net.replicas["b"].pools.lan.membership.me, state=MemberState.LEFT)
+    data = LAN.frame([encode(left)])
+    assert sends(net.replicas["a"].receive(data, address_of(1), net.now("a"))) == []
+    assert net.state("a", "b") is MemberState.LEFT
 
 
 def test_gossip_goes_to_the_dead_for_a_while_so_that_they_can_refute() -> None:
