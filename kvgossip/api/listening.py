@@ -97,6 +97,8 @@ def url_of(listener: socket.socket, scheme: str = "http") -> str:
     if isinstance(name, str):
         return PREFIX + name
     host, port = name[:2]
+    if host == "::" and listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+        host = "::1"
     return f"{scheme}://{Address('127.0.0.1' if host in ('0.0.0.0', '::') else host, port)}"
 
 

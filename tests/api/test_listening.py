@@ -9,11 +9,12 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from kvgossip import Config, Node
-from kvgossip.api.listening import PortInUseError, close_listener, listen, listen_unix
+from kvgossip.api.listening import PortInUseError, close_listener, listen, listen_unix, url_of
 from kvgossip.api.server import ApiServer
 from kvgossip.client.failures import UnreachableError
 from kvgossip.config import Address
@@ -135,3 +136,13 @@ def test_what_is_no_path_of_a_socket_is_refused_in_words(url: str) -> None:
         with pytest.raises(ConfigError, match="unix socket") as caught:
             make(url)
         assert caught.value.hint
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "::", "127.0.0.1", "::1"])
+def test_the_url_of_a_listener_is_one_that_answers_on_this_machine(host: str) -> None:
+    with listen(Address(host, 0)) as listener:
+        url = urlsplit(url_of(listener))
+        assert url.hostname is not None
+        with socket.create_connection((url.hostname, url.port), timeout=30):
+            accepted, _ = listener.accept()
+            accepted.close()

@@ -18,7 +18,10 @@ from kvgossip.config import Config
 
 UNGUARDED = ("/healthz", "/readyz")
 """Those who probe come by any name, from anywhere; and learn a status and a word."""
-FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+FORWARDED = (
+    "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "True-Client-IP",
+    "CF-Connecting-IP", "Via",
+)  # fmt: skip
 """A proxy that sends one of these speaks for somebody else."""
 
 

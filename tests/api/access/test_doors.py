@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from kvgossip.api.access.client import Client
+from kvgossip.api.access.doors import FORWARDED
 from kvgossip.api.access.hosts import Hosts
 from kvgossip.api.lanes import fast
 from kvgossip.config import Address, Config, config_from
@@ -254,7 +255,7 @@ async def test_no_answer_is_for_a_page_of_another_origin_whatever_it_says(served
 async def test_the_keyring_is_this_machines_alone_and_no_proxys(serve: Serve) -> None:
     served = await serve(keyring=(KEY.hex(),))
     order = json.dumps({"action": "install", "key": "ab" * 32}).encode()
-    for name in ("Forwarded", "X_Forwarded_For", "X_Real_IP", "Via"):
+    for name in (each.replace("-", "_") for each in FORWARDED):
         for method, body in (("GET", None), ("POST", order)):
             reply = await served.call(method, "/keyring", body, **{name: "192.0.2.7"})
             assert (reply.status, "kvgossip keyring" in reply.json["hint"]) == (403, True)
