@@ -4,7 +4,8 @@ the disk below it - for the doctor, and for the start.
 Laws (protocol.md section 7)
 - Each commit holds the digest root of the entries that are on the disk with it. A life whose
   entries do not give it has lost some, of which its causal context says that they were here: it
-  would take them out of other nodes. So it renounces that context, and rebuilds.
+  would take them out of other nodes. So it renounces that context, and rebuilds. The first commit
+  has the root of what is left: in the same one the context goes from the disk.
 - Never silently: a WARNING, and a finding of the doctor until a settled member has sent it all.
 """
 

@@ -271,8 +271,8 @@ class Replica:
             self.tombstones.loaded(key, self.store[key])
 
     def checkpoint(self, now: Now) -> list[Persist]:
-        """The facts that belong into every commit: those that are always those of now, and the dots
-        since the last one, which are handed out once."""
+        """The facts that belong into every commit: those that are always those of now, and the
+        changes of the context since the last one, which are handed out once."""
         own = [self.disk.content(), *self._own_facts()]
         return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *own]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kvgossip.protocol.doctor.diagnosis import diagnose
 from kvgossip.protocol.effect import Effect
+from kvgossip.protocol.model.entry import version_of
 from tests.protocol.doctor.test_examination import examined
 from tests.protocol.net import Network, address_of, logs
 from tests.protocol.test_restart import durable
@@ -39,6 +40,19 @@ def test_a_disk_that_has_lost_data_takes_it_from_its_peers_and_takes_none_out_of
     # the next life finds all
     net.crash("a")
     assert not net.add("a", 0).settling.rebuilding
+
+
+def test_so_does_a_life_after_one_that_ended_before_its_first_input() -> None:
+    net = holed("a b", "x")
+    lost = version_of(net.replicas["b"].store["x"])
+    # of this life its first commit is on the disk, and nothing else
+    assert net.add("a", 0, start=False).settling.rebuilding
+    net.crash("a")
+    back = net.add("a", 0, join=(str(address_of(1)),))
+    assert not back.tombstones.context.covers(lost)
+    net.until(lambda: back.settled)
+    assert net.converged()
+    assert [replica.store.value("x") for replica in net.replicas.values()] == [b"1"] * 2
 
 
 def effects_of(net: Network, name: str = "a") -> list[Effect]:

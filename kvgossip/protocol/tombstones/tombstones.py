@@ -367,7 +367,8 @@ class Tombstones:
             self._expiry.loaded(key, record)
 
     def checkpoint(self) -> list[Persist]:
-        return [self.own_entry(), *self.context.take_dots()]
+        """For every commit, also the first one, before any input (disk_condition.py)."""
+        return [self.own_entry(), *self.context.take_changes(), *self.context.take_dots()]
 
     def own_entry(self) -> Persist:
         """The writes of this life: the own entry of the version vector, for every commit."""
