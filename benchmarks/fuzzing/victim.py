@@ -103,7 +103,7 @@ class Victim:
         """Any input, with the laws behind it."""
         self.inputs += 1
         effects = call() if self.inputs % COUNTED else self._counted(call)
-        self._witness.observe(effects, self.now, self.now.wall_ms)
+        self._witness.observe(effects, self.now)
         return effects
 
     def _counted(self, call: Callable[[], list[Effect]]) -> list[Effect]:

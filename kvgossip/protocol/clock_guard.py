@@ -325,13 +325,13 @@ class ClockGuard:
             try:
                 self._hlc.observe(timestamp, now.wall_ms)
             except RemoteError:
-                self._hlc.observe(timestamp, self._latest_ms(now))
+                self._hlc.observe(timestamp, self._reached_by_most_ms(now))
 
     def takes(self, timestamp: int, now: Now) -> bool:
         """True if a heard timestamp is to be taken."""
-        return not self._hlc.is_too_late(timestamp, self._latest_ms(now))
+        return not self._hlc.is_too_late(timestamp, self._reached_by_most_ms(now))
 
-    def _latest_ms(self, now: Now) -> int:
+    def _reached_by_most_ms(self, now: Now) -> int:
         """The own wall clock, or what more than half of all have reached, where that is later."""
         if not self._knows(now, PEERS_MIN) or not self._is_alone_behind(now):
             return now.wall_ms
@@ -386,14 +386,8 @@ class ClockGuard:
             return now.wall_ms
         return min(now.wall_ms, int(self._median_ms_answered + now.monotonic_s * 1000))
 
-    def clock_ms_of(self, peer: str, now: Now) -> int:
-        """The latest of this peer's wall clock, the peers' median and this node's own, as far as
-        they are known. A peer that is new, or whose clock was set back, may have collected by a
-        clock that it has not shown."""
-        clocks_ms, monotonic_ms = [now.wall_ms], now.monotonic_s * 1000
-        if self._knows(now):
-            clocks_ms.append(int(self._median_ms + monotonic_ms))
-        shown = self._peers.get(peer)
-        if shown is not None and now.monotonic_s - shown.seen_s <= COUNTS_S:
-            clocks_ms.append(int(shown.asked_ms + monotonic_ms))
-        return max(clocks_ms)
+    def latest_ms(self, now: Now) -> int:
+        """The greater of the two: what has not expired by it has for neither."""
+        if not self._knows(now):
+            return now.wall_ms
+        return max(now.wall_ms, int(self._median_ms + now.monotonic_s * 1000))

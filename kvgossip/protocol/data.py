@@ -72,6 +72,7 @@ class Data:
             self.set_back,
             durable=saved is not None,
         )
+        self.tombstones.drops.expired_ms = self.saved.own.expired_ms
         if rebuilding:
             self.tombstones.context.drop(saved or {})
         else:
@@ -142,6 +143,7 @@ class Data:
             settling.rebuilding and not settling.settled,
             cluster_id=self.cluster_id.kept,
             exchanged_ms=settling.exchanged_ms,
+            expired_ms=self.tombstones.drops.expired_ms,
         )
         return self.saved.own_facts(life)
 

@@ -217,9 +217,6 @@ class Merging:
         if self._acks.waits and origin.peer is not None and origin.shows:
             self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
         if not taken and self._tombstones.refuses(key, record):
-            if self._tombstones.may_have_expired(record, now):
-                self._counters["entries_refused.expired_once"] += 1
-                return _REFUSED
             self._counters["offers_collected"] += 1
             return _COLLECTED
         if self.take(key, record, now, origin):

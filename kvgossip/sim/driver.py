@@ -35,7 +35,7 @@ from kvgossip.sim.checks.batches import Batches
 from kvgossip.sim.checks.promises import Promises
 from kvgossip.sim.checks.violation import BrokenLawError, require
 from kvgossip.sim.commits import Commits
-from kvgossip.sim.host import EPOCH_MS, Call, Life
+from kvgossip.sim.host import Call, Life
 from kvgossip.sim.timeline import Timeline
 from kvgossip.sim.timers import Timers
 from kvgossip.sim.tracing import Event, Trace
@@ -147,9 +147,8 @@ class Driver:
             self.observer(life, effects)
         # a packet changes nothing that the witness or the disk looks at
         inner = [effect for effect in effects if type(effect) is not Send]
-        time_s = self._timeline.time_s
-        now = life.host.clock.now(time_s)
-        if life.witness.observe(inner, now, EPOCH_MS + int(time_s * 1000)):
+        now = life.host.clock.now(self._timeline.time_s)
+        if life.witness.observe(inner, now):
             self.changed_s = self._timeline.time_s
         if effects:
             self._commits.keep(life, event, inner)

@@ -112,7 +112,7 @@ def test_a_value_whose_time_has_not_come_by_the_own_clock_stays_though_others_ha
     assert net.converged()
 
 
-def test_it_stays_as_well_where_the_clock_of_the_peer_that_has_collected_it_was_never_seen(
+def test_it_stays_as_well_where_no_clock_that_the_node_knows_shows_that_it_has_expired(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     net, saw = Network(), ClockGuard.saw
@@ -122,14 +122,38 @@ def test_it_stays_as_well_where_the_clock_of_the_peer_that_has_collected_it_was_
             saw(clocks, peer, *shown)
 
     monkeypatch.setattr(ClockGuard, "saw", saw_others)
+    net.disks = {"a": Disk()}
     net.cluster("a b c")
     put(net, "a", "k", ttl_s=30.0)
     net.run(5.0)
     net.skew_ms["c"] = -600_000
     net.run(300.0)
     assert {name for name, _ in went(net, Dropped)} == {"a", "b"}
-    assert went(net, Quarantined) == []
+    # the one whose clock it knows is now behind as well
+    net.skew_ms["b"] = -600_000
+    net.run(60.0)
     assert net.replicas["c"].store.value("k") == b"v"
+    # and so is the one that says so, in a life whose clock has not come to its expiry yet
+    net.crash("a")
+    net.skew_ms["a"] = -600_000
+    net.add("a", 0)
+    net.run(60.0)
+    assert net.replicas["c"].store.value("k") == b"v"
+    set_all(net, 0)
+    net.until(lambda: all(not len(replica.store) for replica in net.replicas.values()))
+    assert went(net, Quarantined) == []
+
+
+@pytest.mark.parametrize(("said_s", "stays"), [(0.0, False), (40.0, False), (90.0, True)])
+def test_a_value_that_was_to_live_longer_than_anything_that_a_peer_may_have_seen_expire_was_deleted(
+    said_s: float, stays: bool
+) -> None:
+    replica = replica_with("b")
+    replica.put("k", b"v", at(), ttl_s=60.0)
+    (fingerprint,) = replica.store.digest.fingerprints(replica.store.records())
+    said_ms = WALL_MS + int(said_s * 1000)
+    assert replica.tombstones.drops.in_exchange([fingerprint], "b", said_ms, at()) == (not stays)
+    assert (replica.store.value("k") == b"v") is stays
 
 
 def test_what_expires_as_a_clock_is_set_forward_is_not_taken_out_before_watchers_have_heard_so() -> (
@@ -139,12 +163,12 @@ def test_what_expires_as_a_clock_is_set_forward_is_not_taken_out_before_watchers
     replica.put("k", b"v", at(), ttl_s=1.0)
     (fingerprint,) = replica.store.digest.fingerprints(replica.store.records())
     drops, late = replica.tombstones.drops, at(60.0)
-    assert drops.in_exchange([fingerprint], "b", late) == 0
+    assert drops.in_exchange([fingerprint], "b", 0, late) == 0
     effects = replica.tick(late)
     assert [type(effect) for effect in effects if isinstance(effect, (Expired, Dropped))] == [
         Expired
     ]
-    assert drops.in_exchange([fingerprint], "b", late) == 1
+    assert drops.in_exchange([fingerprint], "b", 0, late) == 1
     effects = replica.tick(late)
     assert any(isinstance(effect, Dropped) for effect in effects)
     assert not any(isinstance(effect, Quarantined) for effect in effects)

@@ -42,4 +42,6 @@ def ending(exchange: Exchange, tombstones: Tombstones, now: Now) -> Iterator[Non
     for place, collected in enumerate(chunks(exchange.collected_by_peer, DROPPED_A_STEP)):
         if place:
             yield
-        exchange.brought += tombstones.drops.in_exchange(collected, exchange.peer, now)
+        exchange.brought += tombstones.drops.in_exchange(
+            collected, exchange.peer, exchange.expired_by_peer_ms, now
+        )

@@ -101,6 +101,8 @@ class Exchange:
         self.refused: list[Pair] = []
         #: fingerprints of entries here that the peer has collected
         self.collected_by_peer: list[int] = []
+        #: perhaps for an expiry of up to then, milliseconds since 1970
+        self.expired_by_peer_ms = 0
         self.context = SessionContext(facts)
         self._questions = Questions(number, store, room, self.context)
         self._store = store
@@ -286,6 +288,7 @@ class Exchange:
         """To be called after the entries that the peer has collected were taken out here."""
         self.brought += answer.news
         self.collected_by_peer += self.collected_in(answer)
+        self.expired_by_peer_ms = max(self.expired_by_peer_ms, answer.expired_ms)
         self.context.refused(answer.refused)
         pushed = self._answered(answer.request, Push)
         self._pushed_bytes -= _pushed_bytes(pushed)

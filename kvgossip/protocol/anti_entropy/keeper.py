@@ -14,18 +14,20 @@ from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.message import Pair
 
 
 class Kept(NamedTuple):
     """The outcome of the entries of a message: how many were `news`; the fingerprints of those that
-    were `refused`, and of those that this replica has `collected`; and of the own entries that were
-    `replaced`. `set_back`: one of them shows that this machine was set back, and the rest was not
-    taken."""
+    were `refused`, and of those that this replica has `collected`, perhaps for an expiry of up to
+    `expired_ms`; and of the own entries that were `replaced`. `set_back`: one of them shows that
+    this machine was set back, and the rest was not taken."""
 
     news: int
     refused: list[int]
     collected: Sequence[int] = ()
+    expired_ms: int = 0
     replaced: Sequence[int] = ()
     set_back: bool = False
 
@@ -33,10 +35,13 @@ class Kept(NamedTuple):
 class Keeper:
     """Offers entries of exchanges to the port of the replica."""
 
-    def __init__(self, kind: PoolKind, store: Store, merging: MergePort) -> None:
+    def __init__(
+        self, kind: PoolKind, store: Store, tombstones: Tombstones, merging: MergePort
+    ) -> None:
         #: the residue of rumors: how many entries exchanges have brought
         self.news = 0
         self._kind, self._store, self._merging = kind, store, merging
+        self._tombstones = tombstones
 
     def keep(self, entries: Iterable[Pair], peer: str, now: Now, *, shows: bool = True) -> Kept:
         """Merge the entries that this peer sent; `shows` as in Origin. An entry that is refused
@@ -45,6 +50,7 @@ class Keeper:
         refused: list[int] = []
         collected: list[int] = []
         replaced: list[int] = []
+        set_back = False
         origin = Origin(Peer(self._kind, peer), Spread.NONE, shows)
         waiting = iter(entries)
         for key, record in waiting:
@@ -56,10 +62,12 @@ class Keeper:
                     replaced.append(store.digest.fingerprint(key, old))
             elif outcome is Outcome.LOST:
                 refused += store.digest.fingerprints([(key, record), *waiting])
-                return Kept(news, refused, collected, replaced, set_back=True)
+                set_back = True
+                break
             elif outcome is not Outcome.KNOWN:
                 (refused if outcome is Outcome.REFUSED else collected).append(
                     store.digest.fingerprint(key, record)
                 )
         self.news += news
-        return Kept(news, refused, collected, replaced)
+        expired_ms = self._tombstones.expired_ms(now) if collected else 0
+        return Kept(news, refused, collected, expired_ms, replaced, set_back)

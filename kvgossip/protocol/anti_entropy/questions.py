@@ -193,6 +193,7 @@ class Questions:
                 site=self._context.peer_site,
                 context=context,
                 collected=pack("Q", chunk),
+                expired_ms=self._context.expired_ms,
             )
             context = b""
 

@@ -229,6 +229,7 @@ class Responder:
             news=kept.news,
             refused=len(kept.refused),
             collected=pack("Q", kept.collected),
+            expired_ms=kept.expired_ms,
         )
 
     def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes, now: Now) -> Message:
@@ -263,7 +264,9 @@ class Responder:
                 if place:
                     yield
                 offered = asked.offered(chunk, self._store.digest)
-                dropped += tombstones.drops.in_exchange(offered, asked.peer, self._now)
+                dropped += tombstones.drops.in_exchange(
+                    offered, asked.peer, conclude.expired_ms, self._now
+                )
         return Concluded(
             exchange=conclude.exchange,
             request=conclude.request,

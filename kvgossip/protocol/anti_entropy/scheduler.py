@@ -86,7 +86,7 @@ class ExchangeScheduler:
         self.started = self.completed = self.cut = self.rounds = 0
         #: how many exchanges were cut since they were too slow
         self.slow = 0
-        self._keeper, self._left_out = Keeper(kind, store, merging), left_out
+        self._keeper, self._left_out = Keeper(kind, store, tombstones, merging), left_out
         self.responder = Responder(
             config,
             store=store,
@@ -309,7 +309,7 @@ class ExchangeScheduler:
         if isinstance(answer, Merged):
             # a live value goes at once, a tombstone when this exchange is complete
             exchange.brought += self._tombstones.drops.in_exchange(
-                exchange.collected_in(answer), exchange.peer, now
+                exchange.collected_in(answer), exchange.peer, answer.expired_ms, now
             )
             return exchange.merged(answer)
         if isinstance(answer, Concluded):

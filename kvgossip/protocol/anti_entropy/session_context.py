@@ -41,6 +41,8 @@ class SessionContext:
         self.peer_site = 0
         #: fingerprints of entries of the peer that I have collected
         self.collected: list[int] = []
+        #: perhaps for an expiry of up to then, milliseconds since 1970
+        self.expired_ms = 0
         #: fingerprints of entries of mine that the peer's own have superseded
         self.superseded: OrderedSet[int] = OrderedSet()
         #: how many entries of either side are too long for the other one
@@ -76,6 +78,7 @@ class SessionContext:
         """Entries of the peer were merged."""
         self._whole &= not kept.refused
         self.collected += kept.collected
+        self.expired_ms = max(self.expired_ms, kept.expired_ms)
 
     def came(self, wanted: Iterable[int], came: Collection[int]) -> None:
         """Of these fingerprints that were asked for these have come: a record that has changed

@@ -360,7 +360,8 @@ class Mongering:
             else:
                 self._acks.showed(peer, rumor.key, rumor.version)
         if collected:
-            self._tombstones.drops.as_rumors(collected, packet.peer, arrival.now)
+            drops = self._tombstones.drops
+            drops.as_rumors(collected, packet.peer, answer.expired_ms, arrival.now)
 
     def forget(self, peer: str) -> None:
         """It is no peer any more."""

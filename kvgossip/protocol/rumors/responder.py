@@ -93,7 +93,7 @@ class RumorResponder:
         origin = _origin_of(self._kind, sender, shows, gossip.whole, gossip.direct)
         kept = self.keep(rumors, origin, now)
         if whole and rumors:
-            answer = self.answer(gossip, kept)
+            answer = self.answer(gossip, kept, now)
             self._outbox.send(answer, arrival.source, reliable=arrival.reliable)
         if kept.lacking:
             holder = self._membership.members.get(gossip.sender)
@@ -117,18 +117,20 @@ class RumorResponder:
                 known.append(outcome is not _NEWS)
                 collected.append(False)
             else:
-                collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor, now))
+                collected.append(not is_batch_key(rumor.key) and self._has_collected(rumor))
                 known.append(collected[-1] or self._fetching.has(rumor))
                 if not known[-1]:
                     lacking.append(rumor)
         return Kept(known, collected, lacking)
 
-    def answer(self, gossip: Gossip, kept: Kept) -> Feedback:
+    def answer(self, gossip: Gossip, kept: Kept, now: Now) -> Feedback:
+        has_collected = any(kept.collected)
         return Feedback(
             sequence=gossip.sequence,
             known=bitmap(kept.known),
-            collected=bitmap(kept.collected) if any(kept.collected) else b"",
+            collected=bitmap(kept.collected) if has_collected else b"",
             life=life_of(self._membership.me.site),
+            expired_ms=self._tombstones.expired_ms(now) if has_collected else 0,
         )
 
     def _is_over_limit(self, now: Now) -> bool:
@@ -140,8 +142,6 @@ class RumorResponder:
         self._accepted += 1
         return 0 < self._connection_limit < self._accepted
 
-    def _has_collected(self, notice: Notice, now: Now) -> bool:
+    def _has_collected(self, notice: Notice) -> bool:
         version = Version(notice.timestamp, notice.site)
-        return self._tombstones.has_collected(notice.key, version) and not (
-            self._tombstones.is_in_doubt(now)
-        )
+        return self._tombstones.has_collected(notice.key, version)

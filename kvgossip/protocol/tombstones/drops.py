@@ -7,6 +7,9 @@ Laws
   has expired, goes in silence, and only where the version vector covers it here as well. An entry
   that is still served goes neither way once its time has come, as where a clock was just set
   forward: first watchers hear that it has expired.
+- With its word a member says by which time at the latest it may have collected anything for its
+  expiry: a value that is to live longer was deleted. One that is not, and is live here, stays: its
+  time has not come by this node's clock. That of the member may have been set back since.
 - The word is one that a member gave to an offer of ours: in an exchange that both are in, over its
   link, of entries that were offered there (responder.py, scheduler.py); or as feedback to a rumor.
 - What was dropped so is hearsay: refused here from now on, but not as collected, and what this
@@ -71,8 +74,9 @@ class Hearsay(NamedTuple):
 
 
 class Drops:
-    """`is_deleted_or_expired(key, record, peer, now)`: it is, or is for this peer. `durable`: this
-    node has a disk."""
+    """`is_deleted_or_expired(key, record, expired_ms, now)`: it is, or is for others, one of which
+    may have collected for its expiry what was to live until then. `durable`: this node has a
+    disk."""
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class Drops:
         collecting: TombstoneCollection,
         members: MembersPort,
         clocks: ClockGuard,
-        is_deleted_or_expired: Callable[[str, bytes, str, Now], bool],
+        is_deleted_or_expired: Callable[[str, bytes, int, Now], bool],
         outbox: Outbox,
         counters: Counter[str],
         *,
@@ -92,7 +96,8 @@ class Drops:
         self._members, self._outbox, self._counters = members, outbox, counters
         self._clocks = clocks
         self._is_deleted_or_expired = is_deleted_or_expired
-        #: the latest time of all expired entries that were collected here, milliseconds
+        #: the latest time of all expired entries that were collected here, in whichever life,
+        #: milliseconds since 1970
         self.expired_ms = 0
         #: by version, as records have it; the oldest first
         self.hearsay: dict[bytes, Hearsay] = {}
@@ -160,12 +165,13 @@ class Drops:
 
     # -- dropping ---------------------------------------------------------------------------------
 
-    def in_exchange(self, fingerprints: Iterable[int], peer: str, now: Now) -> int:
-        """Take out the entries that this peer has collected; returns how many there were."""
+    def in_exchange(self, fingerprints: Iterable[int], peer: str, expired_ms: int, now: Now) -> int:
+        """Take out the entries that this peer has collected, perhaps for an expiry of up to
+        `expired_ms`; returns how many there were."""
         tombstones, values = list[str](), list[str]()
         for key in self._store.find(fingerprints).values():
             record = self._store[key]
-            if not self._is_deleted_or_expired(key, record, peer, now):
+            if not self._is_deleted_or_expired(key, record, expired_ms, now):
                 values.append(key)
             elif self._store.is_deleted_or_expired(key, record) and self._collecting.may_drop(
                 record, self._clocks.earliest_ms(now)
@@ -175,7 +181,9 @@ class Drops:
             self.drop(key)
         return len(tombstones) + self._quarantine(values, peer, now)
 
-    def as_rumors(self, rumors: Iterable[tuple[str, bytes]], peer: str, now: Now) -> None:
+    def as_rumors(
+        self, rumors: Iterable[tuple[str, bytes]], peer: str, expired_ms: int, now: Now
+    ) -> None:
         """The same of rumors, as key and version: but a tombstone goes only with the context of an
         exchange."""
         values = []
@@ -184,7 +192,7 @@ class Drops:
             if (
                 record is not None
                 and record[1:HEAD_BYTES] == version
-                and not self._is_deleted_or_expired(key, record, peer, now)
+                and not self._is_deleted_or_expired(key, record, expired_ms, now)
             ):
                 values.append(key)
         self._quarantine(values, peer, now)

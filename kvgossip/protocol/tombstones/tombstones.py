@@ -51,7 +51,6 @@ from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     MUST_GO,
     Version,
-    expires_in,
     is_dead,
     may_expire,
 )
@@ -166,19 +165,10 @@ class Tombstones:
         version = record[1:HEAD_BYTES]
         return self.context.covers_dot(version) and self._is_news(key, version)
 
-    def may_have_expired(self, record: bytes, now: Now) -> bool:
-        """True if this entry, which was collected, is to live by the present clock, and may have
-        expired by that of then, which was set back since: so nobody is told to take it out."""
-        return (
-            self.is_in_doubt(now)
-            and may_expire(record)
-            and (expires_in(record) or 0) <= self.drops.expired_ms
-        )
-
-    def is_in_doubt(self, now: Now) -> bool:
-        """True if something was collected for an expiry that is yet to come by the present
-        clock."""
-        return self._clocks.expiry_ms(now) < self.drops.expired_ms
+    def expired_ms(self, now: Now) -> int:
+        """By then at the latest this node may have collected anything for its expiry: of what it
+        has collected, what was to live longer was deleted."""
+        return max(self._clocks.expiry_ms(now), self.drops.expired_ms)
 
     def has_collected(self, key: str, version: Version) -> bool:
         return self.context.covers(version) and self._is_news(key, encoded(version))
@@ -222,11 +212,12 @@ class Tombstones:
 
     # -- contexts and what members hold -----------------------------------------------------------
 
-    def _is_deleted_or_expired(self, key: str, record: bytes, peer: str, now: Now) -> bool:
-        """Also an entry that has expired by the clock of the peer that speaks of it, or of most
-        peers, or will as soon as this node's clock has caught up with others'."""
+    def _is_deleted_or_expired(self, key: str, record: bytes, expired_ms: int, now: Now) -> bool:
+        """Also an entry that has expired by the time that the peer tells which speaks of it, by the
+        clocks of most peers, or will as soon as this node's clock has caught up with others'."""
+        clock_ms = max(expired_ms, self._clocks.latest_ms(now))
         return self._store.is_deleted_or_expired(key, record) or (
-            may_expire(record) and self._expiry.is_due(record, self._clocks.clock_ms_of(peer, now))
+            may_expire(record) and self._expiry.is_due(record, clock_ms)
         )
 
     def facts(self, now: Now) -> list[Fact]:

@@ -113,7 +113,8 @@ class Push(Message, frozen=True):
 class Merged(Message, frozen=True):
     """I have what you pushed; `news` of these entries were news to me, `refused` I cannot accept.
 
-    `collected`: fingerprints of those that I once held, and have collected since.
+    `collected`: fingerprints of those that I once held, and have collected since; for an expiry, if
+    at all, of up to `expired_ms`, milliseconds since 1970.
     """
 
     kind = 20
@@ -122,6 +123,7 @@ class Merged(Message, frozen=True):
     news: Count = 0
     refused: Count = 0
     collected: bytes = b""
+    expired_ms: Count = 0
 
 
 class Sketch(Message, frozen=True):
@@ -189,8 +191,8 @@ class Conclude(Message, frozen=True):
     """All is said. `context`: facts that you lack, of mine when the exchange began; empty where you
     did not get all that I held then.
 
-    `collected`: fingerprints of entries of yours that I have collected. Meant for the life `site`
-    alone.
+    `collected`: fingerprints of entries of yours that I have collected; `expired_ms` as in Merged.
+    Meant for the life `site` alone.
     """
 
     kind = 30
@@ -201,6 +203,7 @@ class Conclude(Message, frozen=True):
     site: Count
     context: bytes
     collected: bytes
+    expired_ms: Count = 0
 
 
 class Concluded(Message, frozen=True):

@@ -237,7 +237,7 @@ class Feedback(Message, frozen=True):
     Its bit of `collected` is set if the entry was once here, and was collected since: the sender of
     the packet shall take it out. `life`: 32 bits of the site of the node that answers, since
     another node may have come to the address that the packet went to; 0 of a version that does not
-    say.
+    say. `expired_ms` as in Merged.
     """
 
     kind = 12
@@ -245,6 +245,7 @@ class Feedback(Message, frozen=True):
     known: bytes
     collected: bytes = b""
     life: Count = 0
+    expired_ms: Count = 0
 
 
 class Fetch(Message, frozen=True):

@@ -128,8 +128,8 @@ class Witness:
         self._root = self.replica.store.digest.root
         self._watched = list(records)
 
-    def observe(self, effects: Sequence[Effect], now: Now, true_ms: int) -> bool:
-        """To be called after every input, with the clocks of its host, and the true time.
+    def observe(self, effects: Sequence[Effect], now: Now) -> bool:
+        """To be called after every input, with the clocks of its host.
         Returns whether anything changed that peers should agree on. Raises BrokenLawError."""
         keys: list[str] = []
         quarantined: dict[str, None] = {}
@@ -141,7 +141,7 @@ class Witness:
             elif isinstance(effect, (Dropped, Expired, Quarantined)):
                 if isinstance(effect, Quarantined):
                     quarantined[effect.key] = None
-                self._went(effect, now, true_ms, kept=effect.key in quarantined)
+                self._went(effect, now, kept=effect.key in quarantined)
                 keys.append(effect.key)
             elif isinstance(effect, Revived):
                 self._revived(effect)
@@ -171,9 +171,7 @@ class Witness:
         self.records[key] = new
         self.expired.pop(key, None)
 
-    def _went(
-        self, effect: Dropped | Expired | Quarantined, now: Now, true_ms: int, *, kept: bool
-    ) -> None:
+    def _went(self, effect: Dropped | Expired | Quarantined, now: Now, *, kept: bool) -> None:
         """`kept`: it is in the quarantine."""
         key, held = effect.key, self.records.get(effect.key)
         if held != effect.record:
@@ -217,21 +215,11 @@ class Witness:
             self.expired[key] = None
         elif isinstance(effect, Quarantined) and may_expire(effect.record):
             require(
-                self._ledger.is_doubtful
-                or self._ledger.is_superseded(key, effect.record)
-                or (_has_expired(effect.record, true_ms) and self._is_lost_in_time(now, true_ms)),
+                self._ledger.is_doubtful or self._ledger.is_superseded(key, effect.record),
                 "a live value was taken out for its expiry",
                 key,
                 held,
             )
-
-    def _is_lost_in_time(self, now: Now, true_ms: int) -> bool:
-        """True if its clock is far behind, and no peer's is known yet that would show it, as where
-        a life has just begun: it has to believe that something has gone which has expired indeed,
-        but not by its own clock."""
-        clocks = self.replica.clock_guard
-        far_ms = self.replica.config.clock_drift_max_s * 1000
-        return true_ms - now.wall_ms > far_ms and clocks.ahead_s(now) is None
 
     def _revived(self, effect: Revived) -> None:
         key, held = effect.key, self.records.get(effect.key)

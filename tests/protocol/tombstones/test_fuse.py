@@ -31,7 +31,7 @@ def says(net: Network, peer: str, count: int = KEYS) -> int:
     """This member says of so many values that it has collected them: how many a drops."""
     a = net.replicas["a"]
     prints = a.store.digest.fingerprints(sorted(a.store.records())[:count])
-    return a.tombstones.drops.in_exchange(prints, peer, net.now("a"))
+    return a.tombstones.drops.in_exchange(prints, peer, 0, net.now("a"))
 
 
 def lines(net: Network, level: str) -> list[str]:

@@ -206,10 +206,10 @@ def facts_of(names: str) -> dict[bytes, bytes]:
 
 def read_fact(key: bytes, value: bytes) -> Any:
     if key == b"replica/self":
-        lan_generation, wan_generation, settled, rebuilding, cluster_id, exchanged_ms = unpack(
-            value
-        )
+        lan_generation, wan_generation, settled, rebuilding, cluster_id, *times_ms = unpack(value)
+        exchanged_ms, expired_ms = times_ms
         assert exchanged_ms > lan_generation
+        assert expired_ms == 0, "nothing has a time to live here"
         return {
             "generations": (lan_generation, wan_generation),
             "settled": settled,
