@@ -22,11 +22,12 @@ from kvgossip.protocol.wire.frame import (
     clear_frame,
 )
 from kvgossip.protocol.wire.message import Ack, Nack, Ping, PingRequest, Refused, Rumor
-from kvgossip.protocol.wire.unit import encode
+from kvgossip.protocol.wire.unit import encode, encode_briefly
 from kvgossip.zstd import ZstdCompressor
 from tests.protocol.net import (
     LAN,
     STRANGER,
+    WALL_MS,
     address_of,
     at,
     logs,
@@ -216,6 +217,22 @@ def test_a_ping_for_another_name_is_not_answered() -> None:
         == []
     )
     assert statistic(replica, "pings_for_another_name") == 1
+
+
+@pytest.mark.parametrize("state", list(MemberState))
+def test_who_pings_from_elsewhere_and_is_gone_hears_in_which_generation_within_the_bytes_of_its_ping(
+    state: MemberState,
+) -> None:
+    replica = make_replica("a")
+    replica.receive(LAN.frame([encode(member("b", 1, generation=WALL_MS))]), STRANGER, at())
+    replica.receive(LAN.frame([encode(member("b", 1, state, generation=WALL_MS))]), STRANGER, at())
+    ping = encode_briefly(Ping(1, "b", "a", 2**63, WALL_MS, SyncState.SETTLED, 7, 0, 2**63))
+    frame = LAN.frame([ping])
+    packet = sends(replica.receive(frame, STRANGER, at()))[0]
+    (ack,) = LAN.open(packet.data, reliable=packet.reliable).messages
+    assert isinstance(ack, Ack)
+    assert ack.gone_in == (0 if state <= MemberState.SUSPECT else WALL_MS)
+    assert len(packet.data) <= len(frame)
 
 
 # F16

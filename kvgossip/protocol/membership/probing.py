@@ -317,9 +317,9 @@ class Probing:
             self._proven(self._dead_pinged[1], ack)
         relay = self._relays.pop(ack.sequence, None)
         if relay is not None:
-            # `held` is of this node's clock, and `seen_host` its own: they say nothing to the node
-            # that the ack goes on to
-            passed_on = replace(ack, sequence=relay.sequence, held=0, seen_host="")
+            # `held` is of this node's clock, `seen_host` its own, and it is this node that is gone:
+            # they say nothing to the node that the ack goes on to
+            passed_on = replace(ack, sequence=relay.sequence, held=0, seen_host="", gone_in=0)
             self._send(passed_on, relay.origin, None)
         return None
 

@@ -39,6 +39,7 @@ _NEEDED_LEAST: tuple[dict[str, Any], ...] = (
     {"seen_host": ""},
     {"future_ms": 0},
     {"life": 0},
+    {"gone_in": 0},
 )
 
 
@@ -122,6 +123,7 @@ class ProbeAnswers:
             coordinate=membership.coordinates.own.packed(),
             stranger=prober is None,
             future_ms=self._clock_guard.future_ms(arrival.now),
+            gone_in=prober.generation if prober is not None and not prober.reachable else 0,
         )
         if not arrival.reliable:
             membership.own_host.reached()
@@ -158,6 +160,8 @@ class ProbeAnswers:
         if ack.stranger:
             # now that it has shown that it lives there
             self._introduce(ack.sender, arrival.source)
+        if ack.gone_in:
+            self._membership.taken_for_gone(ack.gone_in, arrival.now)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
             if not arrival.reliable:

@@ -85,7 +85,9 @@ class Ack(Message, frozen=True):
     `coordinate`: its place in the network, see coordinate.py. `stranger`: it does not know the
     member that pinged, which shall tell it its record. `future_ms`: how far its hybrid clock is
     ahead of a wall clock that was set back, see clock_guard.py. `seen_host`: where the ping came
-    from; empty where that is what the sender of the ack knows of the member that pinged.
+    from; empty where that is what the sender of the ack knows of the member that pinged. `gone_in`:
+    the generation in which that member is dead, or has left, as the sender of the ack knows it; 0
+    where it is not. So whoever lives hears that it has to come back with a greater one.
     """
 
     kind = 2
@@ -100,6 +102,7 @@ class Ack(Message, frozen=True):
     stranger: bool = False
     future_ms: Count = 0
     seen_host: Host = ""
+    gone_in: Life = 0
 
 
 class PingRequest(Message, frozen=True):

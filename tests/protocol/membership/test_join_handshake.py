@@ -236,6 +236,36 @@ def test_lesson_10_a_container_with_a_new_address_takes_its_name_over_at_once() 
         assert MemberState.DEAD not in net.state_changes(name, "b")
 
 
+# sim cluster --seed 681 --nodes 5-20: two gateways so were dead for their datacenters for good, and
+# the roots of these differed from all others by tombstones that waited for them
+@pytest.mark.parametrize("leaves", [False, True])
+def test_lesson_10_a_founder_that_comes_back_elsewhere_with_a_clock_that_is_behind_is_alive_for_all(
+    leaves: bool,
+) -> None:
+    net = Network()
+    net.names["a.test"] = [address_of(0)]
+    net.add("a", founding_s=2.0)
+    for name in "bc":
+        net.add(name, join=(f"a.test:{PORT}",))
+    net.until(lambda: all(net.sees(name, *"abc") for name in "abc"))
+    net.put("b", "key", b"1")
+    net.run(5.0)
+    if leaves:
+        net.perform("a", net.replicas["a"].leave(net.now("a")))
+        net.run(1.0)
+    net.crash("a")
+    gone = MemberState.LEFT if leaves else MemberState.DEAD
+    net.until(lambda: all(net.state(name, "a") is gone for name in "bc"))
+    net.skew_ms["a"] = -3_600_000
+    net.names["a.test"] = [address_of(3)]
+    net.add("a", 3, founding_s=2.0)
+    # it asks nobody to take it in, and those who ask it do not say that it is gone
+    net.until(lambda: net.sees("a", *"abc"))
+    assert net.until(lambda: all(net.sees(name, *"abc") for name in "abc")) < 4.0
+    net.delete("b", "key")
+    net.until(lambda: all(not replica.store.digest.root for replica in net.replicas.values()))
+
+
 def test_a_holder_that_is_silent_gives_its_name_away_after_one_probe_timeout() -> None:
     net = Network()
     net.cluster("a b")

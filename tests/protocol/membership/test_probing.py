@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -258,7 +260,10 @@ def test_a_relay_pings_under_its_own_number_and_passes_the_ack_on_under_the_aske
     assert isinstance(sent.message, Ping)
     assert (sent.message.target, sent.to, sent.reliable) == ("c", Address("10.0.0.3", 7481), False)
     assert sent.message.sequence != 500
-    side.ack(sent.message)
+    # what the target says of the relay is not for the asker
+    of_relay: dict[str, Any] = {"held": 5, "seen_host": "10.0.0.7", "gone_in": 3}
+    ack = Ack(sent.message.sequence, "c", 0, 0, SyncState.SETTLED, **of_relay)
+    side.membership.probing.on_ack(ack, side.arrival)
     assert side.sent[-1] == Sent(Ack(500, "c", 0, 0, SyncState.SETTLED), address_of(1), False)
     side.ack(sent.message)
     assert len([entry for entry in side.sent if isinstance(entry.message, Ack)]) == 1

@@ -238,7 +238,7 @@ GOLDEN: list[tuple[Message | Member, str]] = [
     ),
     (
         Ack(1, "b", 0, 0, SyncState.WAITING, 0, 0, b"\x01\x02"),
-        "02 00000010 9b01a1620000000000c4020102c200a0",
+        "02 00000011 9c01a1620000000000c4020102c200a000",
     ),
     (
         PingRequest(2, "a", "b", "10.0.0.2", 7481),
