@@ -27,7 +27,8 @@ class Leases:
     def __init__(self, agents: list[Agent]) -> None:
         self._agents = agents
         self._written_s: dict[str, float] = {}
-        self._gone_s: dict[tuple[str, str], float] = {}
+        self._shown: set[tuple[str, str]] = set()
+        self._gone: set[tuple[str, str]] = set()
         self.back: list[str] = []
         self.early: list[str] = []
 
@@ -43,15 +44,18 @@ class Leases:
                 self.early.append(f"{key} on {writer.name} after {asked_s:.2f} s")
 
     async def read(self) -> None:
-        """What is gone from a node stays gone from it."""
+        """What a node has shown, and shows no more, stays gone from it. Before that it may lack it:
+        it refuses what is too far ahead of its clock until that is no longer so."""
         for agent in self._agents:
             for key in list(self._written_s)[-60:]:
                 status = (await agent.get(key)).status
-                at, now_s = (agent.name, key), time.monotonic()
-                if status == 404 and now_s > self._written_s[key] + TTL_S:
-                    self._gone_s.setdefault(at, now_s)
-                elif status == 200 and at in self._gone_s:
+                at = (agent.name, key)
+                if status == 404 and at in self._shown:
+                    self._gone.add(at)
+                elif status == 200 and at in self._gone:
                     self.back.append(f"{key} on {agent.name}")
+                elif status == 200:
+                    self._shown.add(at)
 
 
 @scenario()
