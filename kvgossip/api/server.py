@@ -36,6 +36,7 @@ from kvgossip.api.listings import Listings
 from kvgossip.api.routes.backup import BackupRoutes
 from kvgossip.api.routes.batch import BatchRoutes
 from kvgossip.api.routes.cluster import ClusterRoutes
+from kvgossip.api.routes.conflicts import ConflictRoutes
 from kvgossip.api.routes.console import ConsoleRoutes
 from kvgossip.api.routes.consul import NOT_OFFERED, ConsulRoutes
 from kvgossip.api.routes.consul_answer import ConsulAnswers
@@ -126,6 +127,7 @@ FAMILIES: tuple[type[Family], ...] = (
     FolderRoutes,
     BatchRoutes,
     HistoryRoutes,
+    ConflictRoutes,
     ReleaseRoutes,
     WatchRoutes,
     StatusRoutes,
@@ -172,6 +174,7 @@ class ApiServer:
                 FolderRoutes(node, answers),
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),
+                ConflictRoutes(node, answers),
                 ReleaseRoutes(node, answers),
                 watching,
                 StatusRoutes(

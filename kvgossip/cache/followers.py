@@ -346,7 +346,11 @@ class Connection(asyncio.Protocol):
         if sent or anew or (self._half and not more):
             self._half = more
             records = tuple(record_of(event.key, event.record) for event in sent)
-            odd = tuple(event.key for event in sent if is_odd(event.record))
+            odd = tuple(
+                record.key
+                for record, event in zip(records, sent, strict=True)
+                if is_odd(record, event.record)
+            )
             self._send(Records(records, anew, more, odd))
 
     def _send(self, message: FromMember) -> None:

@@ -50,7 +50,7 @@ from kvgossip.cache.source import Applied, NodeApplied, Record, SourceState, Sur
 from kvgossip.errors import KVGossipError, LocalError, StaleError
 from kvgossip.releases.place import Place
 
-VERSION = 1
+VERSION = 2
 HELLO_BYTES_MAX = 4096
 FRAME_BYTES_MAX = 2**27
 """More than any value, or any batch, takes."""
@@ -163,7 +163,7 @@ _applied = row(Applied, text, text, _pairs)
 _node_applied = row(NodeApplied, text, text, count, _pairs)
 _survey = row(Survey, many(_node_applied), many(text), many(row(Place, text, text)))
 _state = row(SourceState, text, text, text, text, flag, optional(count), flag, text)
-_record = row(Record, text, octets, text, interned)
+_record = row(Record, text, octets, text, interned, octets)
 _write = row(_tuple, text, octets, optional(text), optional(number), count)
 
 FROM_FOLLOWER: dict[int, Shape] = {

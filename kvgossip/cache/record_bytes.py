@@ -11,6 +11,7 @@ from kvgossip.errors import KVGossipError
 from kvgossip.protocol.model.entry import (
     content_type_in,
     make_record,
+    parent_in,
     parse_version,
     value_in,
     version_of,
@@ -23,21 +24,32 @@ log = logging.getLogger("kvgossip")
 
 
 def record_of(key: str, data: bytes) -> Record:
-    return Record(key, value_in(data), str(version_of(data)), content_type_in(data) or "")
+    return Record(
+        key,
+        value_in(data),
+        str(version_of(data)),
+        content_type_in(data) or "",
+        parent_in(data),
+    )
 
 
-def is_odd(data: bytes) -> bool:
-    """True where a Record tells less than this: it expires, or has flags."""
-    return make_record(version_of(data), value_in(data), content_type_in(data)) != data
+def bytes_of(record: Record) -> bytes:
+    """Those that all nodes have, unless the record is odd: two bodies under one version would be
+    sent back and forth until all nodes have the same one of them."""
+    version, content_type = parse_version(record.version), record.content_type or None
+    return make_record(version, record.value, content_type, parent=record.parent)
+
+
+def is_odd(record: Record, data: bytes) -> bool:
+    """True where the record tells less than these bytes, of which it was made: they expire, or have
+    flags."""
+    return bytes_of(record) != data
 
 
 async def plant(node: Node, seeds: Sequence[Record]) -> None:
     """Let the node know these values, none of which is odd, under their versions: older ones than
     it has, and those that the cluster has deleted, are passed over."""
-    entries = [
-        (each.key, make_record(parse_version(each.version), each.value, each.content_type or None))
-        for each in seeds
-    ]
+    entries = [(each.key, bytes_of(each)) for each in seeds]
     try:
         await node.restore(entries)
     except KVGossipError as error:

@@ -32,12 +32,15 @@ __all__ = [
 
 
 class Record(NamedTuple):
-    """One entry as it is on the nodes. `value`: None where it was deleted or has expired."""
+    """One entry as it is on the nodes. `value`: None where it was deleted or has expired. `parent`:
+    what its writer took the key over from (protocol/model/conflicts.py); only where a member gives
+    it, since only who is to be a member needs it."""
 
     key: str
     value: bytes | None
     version: str
     content_type: str = ""
+    parent: bytes = b""
 
 
 class SourceState(NamedTuple):

@@ -11,6 +11,7 @@ imported when it is used.
     list_          list keys (`list`)
     watch          print changes as they happen
     history        list earlier versions of a key
+    conflicts      list writes that were lost, and write them again
     rollback       write an earlier version again
     release        release a set of values at once: make, status, promote, rollback
     load           store many keys, from lines of JSON

@@ -37,10 +37,10 @@ def converge(
     - `kvgossip put app/config @config.json && kvgossip converge --wait --timeout 10`
     """
     deadline_s = time.monotonic() + timeout
-    document = ask(url, lambda client: client.converge())
+    document = ask(url, lambda client: client.document("/converge"))
     while wait and not document["equal"] and time.monotonic() < deadline_s:
         time.sleep(PAUSE_S)
-        document = ask(url, lambda client: client.converge())
+        document = ask(url, lambda client: client.document("/converge"))
     if output is Format.JSON:
         print_json(document)
     else:

@@ -88,8 +88,9 @@ class Client(Conversation):
         """The value that the key had in this version."""
         return self._call("GET", f"{_path_of(key, '/history/')}?{_query({'version': version})}")
 
-    def converge(self) -> Any:
-        return _document(self._call("GET", "/converge"))
+    def document(self, path: str, **query: str) -> Any:
+        """What GET of this path answers, JSON."""
+        return _document(self._call("GET", f"{path}?{_query(query)}" if query else path))
 
     def page(self, prefix: str = "", limit: int = 100, after: str = "") -> Any:
         """One page of the sorted list: {"entries": [...], "after": cursor or None}."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kvgossip.config import Address
-from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.protocol.model.change import Changed, Conflict, Persist
 from kvgossip.protocol.model.entry import make_record, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import Peer, PoolKind
@@ -280,8 +280,8 @@ class Examined:
 
 
 Effect = (
-    Send | Changed | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged | Settled
-    | Resolve | Joined | JoinRefused | Log | Departed
+    Send | Changed | Conflict | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged
+    | Settled | Resolve | Joined | JoinRefused | Log | Departed
     | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed
     | AppliedReported | Examined | OverviewReported | Exchanged
 )  # fmt: skip

@@ -3,6 +3,7 @@
     a client's write --+
     a rumor -----------+--> Merging --> Store.merge --> news: Changed, and a rumor in every pool
     an exchange -------+            --> known, refused, or collected before
+                                    --> of two that did not know of each other: Conflict
 
 Laws
 - A local write and a heard rumor are the same event: both end in `_is_news`, which merges and emits
@@ -29,6 +30,7 @@ from typing import NamedTuple, Protocol
 
 from kvgossip.errors import BadKeyError, RemoteError
 from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.model.conflicts import Conflicts
 from kvgossip.protocol.model.entry import HEAD_BYTES, check_record, timestamp_in
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.key import check_key
@@ -84,6 +86,10 @@ _NONE, _OTHER_POOLS, _NEXT_ROUND, _NOW = Spread
 
 CLIENT = Origin(None, Spread.NOW)
 """A client of this node: its peers hear of it at once."""
+
+BACKUP = Origin(Peer(_LAN, ""), _NEXT_ROUND)
+"""An entry of a backup: no member sent it, and peers may have it. One that is older than what is
+here is no write that is lost now."""
 
 
 class MergePort(Protocol):
@@ -191,6 +197,7 @@ class Merging:
         # both are asked of every entry that is offered
         self._context, self._drops = tombstones.context, tombstones.drops
         self._acks, self._settling, self._outbox = acks, settling, outbox
+        self._conflicts = Conflicts()
         #: the replica's own list: it has all pools before the first input
         self._pools = pools
         #: the replica's, by name
@@ -221,7 +228,7 @@ class Merging:
             return _COLLECTED
         if self.take(key, record, now, origin):
             return _NEWS
-        self._tombstones.known(key, record)
+        self._known(key, record, now, origin)
         return _KNOWN
 
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
@@ -307,7 +314,7 @@ class Merging:
             if self._is_news(key, record, now):
                 news = True
             else:
-                self._tombstones.known(key, record)
+                self._known(key, record, now, origin)
         peer, spread, _ = origin
         if news and self.rides is not None:
             self.rides.add_batch(entries)
@@ -328,11 +335,29 @@ class Merging:
             return False
         self.news_s = now.monotonic_s
         self._outbox.changed(changed)
+        old = changed.old_record
+        if old is not None and old[9:HEAD_BYTES] != record[9:HEAD_BYTES]:
+            self._met(key, record, old, now)
         self._tombstones.merged(changed, now)
         for pool in self._pools:
             if pool.version_queries.open:
                 pool.version_queries.merged(key, record, now)
         return True
+
+    def _known(self, key: str, record: bytes, now: Now, origin: Origin) -> None:
+        """It is no news: a record that is here, or one that is older than what is here."""
+        mine = self._store.record(key)
+        if mine is None or record[1:HEAD_BYTES] >= mine[1:HEAD_BYTES]:
+            return
+        self._context.add_record(record)
+        if record[9:HEAD_BYTES] != mine[9:HEAD_BYTES] and origin is not BACKUP:
+            self._met(key, mine, record, now)
+
+    def _met(self, key: str, kept: bytes, lost: bytes, now: Now) -> None:
+        """Records of two sites have met under this key."""
+        conflict = self._conflicts.between(key, kept, lost, self._clock_guard.expiry_ms(now))
+        if conflict is not None:
+            self._outbox.emit(conflict)
 
     def _kindles(self, pool: NewsPool) -> bool:
         """True if an entry that an exchange brought from another pool becomes a rumor in this

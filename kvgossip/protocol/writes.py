@@ -1,7 +1,9 @@
 """Writes: the values that clients of this node ask to be stored. Each write is a version of its
 own, merged in the same way as an entry that a peer sends (merging.py).
 
-Law: a write on a replica that has seen version v has a greater version than v.
+Laws
+- A write on a replica that has seen version v has a greater version than v.
+- It says in its parent what of other sites its writer had under that key (model/conflicts.py).
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from kvgossip.config import Config
 from kvgossip.errors import LocalError
 from kvgossip.protocol.data import Data
 from kvgossip.protocol.effect import Effect
-from kvgossip.protocol.merging import CLIENT, Origin, Outcome, Spread
+from kvgossip.protocol.merging import BACKUP, CLIENT, Outcome
+from kvgossip.protocol.model.conflicts import parent_of
 from kvgossip.protocol.model.entry import (
     Version,
     check_flags,
@@ -26,15 +29,11 @@ from kvgossip.protocol.model.entry import (
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.capacity import Capacity
 
 BACKUP_AHEAD_MS = 1000
 """How far the versions of a backup may be ahead of the wall clock."""
-
-BACKUP = Origin(Peer(PoolKind.LAN, ""), Spread.NEXT_ROUND)
-"""An entry of a backup: no member sent it, and peers may have it."""
 
 
 class Written(NamedTuple):
@@ -90,7 +89,7 @@ class Writes:
         self._check_may_write(now)
         if self._capacity.bytes_max:
             self._capacity.check(key, value)
-        record = self._record(value, now, content_type, ttl_s, flags)
+        record = self._record(now, key, value, content_type, ttl_s, flags)
         self._merging.take(key, record, now, CLIENT)
         return record
 
@@ -100,7 +99,7 @@ class Writes:
         if not self._is_live(key):
             return None
         self._check_may_write(now)
-        record = self._record(None, now, None, None, 0)
+        record = self._record(now, key, None, None, None, 0)
         self._merging.take(key, record, now, CLIENT)
         return record
 
@@ -110,10 +109,7 @@ class Writes:
         self._check_may_write(now)
         self._capacity.check_all((each.key, each.value or b"") for each in writes)
         made = [each for each in writes if each.value is not None or self._is_live(each.key)]
-        pairs = tuple(
-            (each.key, self._record(each.value, now, each.content_type, each.ttl_s, each.flags))
-            for each in made
-        )
+        pairs = tuple((each.key, self._record(now, *each)) for each in made)
         if len(pairs) == 1:
             self._merging.take(*pairs[0], now, CLIENT)
         elif pairs:
@@ -148,13 +144,15 @@ class Writes:
     def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
         if is_dead(record):
             return Outcome.KNOWN
-        self._merging.take(key, with_version(record, self._version(now)), now, CLIENT)
+        version = self._version(now)
+        self._merging.take(key, with_version(record, version, self._parent(key)), now, CLIENT)
         return Outcome.NEWS
 
     def _record(
         self,
-        value: bytes | None,
         now: Now,
+        key: str,
+        value: bytes | None,
         content_type: str | None,
         ttl_s: float | None,
         flags: int,
@@ -166,7 +164,12 @@ class Writes:
             # which entries expire
             latest_ms = now.wall_ms + self._hlc.drift_max_ms
             expires_ms = min(milliseconds_of(version.timestamp), latest_ms) + int(ttl_s * 1000)
-        return make_record(version, value, content_type, expires_ms, flags)
+        return make_record(version, value, content_type, expires_ms, flags, self._parent(key))
+
+    def _parent(self, key: str) -> bytes:
+        """That of a write of this key."""
+        replaced = self._store.record(key)
+        return b"" if replaced is None else parent_of(replaced, self._context.own)
 
     def _version(self, now: Now) -> Version:
         """That of the next write."""

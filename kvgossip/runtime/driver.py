@@ -35,7 +35,7 @@ from kvgossip.protocol.effect import (
     Revived,
     Send,
 )
-from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.protocol.model.change import Changed, Conflict, Persist
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
@@ -114,6 +114,7 @@ class Driver:
             Quarantined: self._quarantined,
             Expired: lambda effect: self.publisher.publish(effect.change, self.clocks()),
             Revived: lambda effect: self.publisher.publish(effect.change, self.clocks()),
+            Conflict: lambda effect: self.publisher.conflict(effect, self.clocks()),
             Persist: self._persist,
             KeyringChanged: self._keyring_changed,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),

@@ -8,11 +8,12 @@ always true: an empty node is a node.
 from __future__ import annotations
 
 import builtins
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from threading import get_ident
 from typing import Any, TypeVar, overload
 
 from kvgossip.errors import LocalError
+from kvgossip.protocol.model.change import Conflict
 from kvgossip.protocol.model.entry import Entry, Version
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.peer import PoolKind
@@ -20,7 +21,7 @@ from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Follower
 from kvgossip.runtime.changes.history import HistoryEntry
 from kvgossip.runtime.changes.members import MemberWatcher, OnMemberChange
-from kvgossip.runtime.changes.watchers import SetWatcher, Topic, Watcher
+from kvgossip.runtime.changes.watchers import ConflictWatcher, SetWatcher, Topic, Watcher
 from kvgossip.runtime.driver import Driver
 from kvgossip.runtime.life import Life
 from kvgossip.runtime.resident import check_home
@@ -145,6 +146,10 @@ class Reading:
         """A fingerprint of the data, 64 bits: equal on nodes of one cluster with equal data."""
         return self._running.replica.store.digest.shown
 
+    def writer(self, version: Version) -> str | None:
+        """The member that wrote this; None where this node has never met it."""
+        return self._running.publisher.history.writer(version.site)
+
     # -- changes ----------------------------------------------------------------------------------
 
     def watch(self, prefix: str = "", *, since: str | None = None) -> Watcher:
@@ -160,6 +165,27 @@ class Reading:
         had it."""
         return self.feed.watch_sets(Topic(prefix))
 
+    def watch_conflicts(self, prefix: str = "", *, since: str | None = None) -> ConflictWatcher:
+        """Every write under this prefix that has lost on this node from now on, although the writer
+        of what is kept had not seen it (see protocol/model/conflicts.py). `since`: as for
+        `watch`."""
+        topic = Topic(prefix, conflicts=True)
+        return self.feed_of(topic).watch_conflicts(topic, since)
+
+    def conflicts(self, prefix: str = "", limit: int = 1000) -> builtins.list[Conflict]:
+        """The last of those that were lost in this life, newest first: at most `limit`. The lost
+        values are in the history of their keys too."""
+        topic = Topic(prefix, conflicts=True)
+        return [
+            Conflict(key, lost or b"", kept)
+            for _, (key, lost, kept), _ in self.feed_of(topic).newest(topic, limit)
+        ]
+
+    @property
+    def conflict_counts(self) -> Mapping[str, int]:
+        """How many there were in this life, by the first segment of their keys."""
+        return self._running.publisher.conflicts.by_segment
+
     def follow(self, topic: Topic, since: str | None = None) -> Follower:
         """A way through the feed, with a snapshot where the cursor is unknown (see follower.py).
         Raises NotSettledError before the node has settled."""
@@ -169,6 +195,11 @@ class Reading:
     def feed(self) -> Feed:
         """The changes of this life of the node (see feed.py)."""
         return self._running.publisher.feed
+
+    def feed_of(self, topic: Topic) -> Feed:
+        """The feed that this topic is of: that of changes, or that of conflicts."""
+        publisher = self._running.publisher
+        return publisher.conflicts.feed if topic.conflicts else publisher.feed
 
     # -- members ----------------------------------------------------------------------------------
 

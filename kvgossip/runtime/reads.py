@@ -119,7 +119,14 @@ class Reads:
     def follow(self, topic: Topic, since: str | None) -> Follower:
         # who watches hears when all is there
         replica = self._replica if self._settling.settled else not_settled(self._replica)
+        if topic.conflicts:
+            return Follower(self._publisher.conflicts.feed, _nothing, topic, since)
         return Follower(self._publisher.feed, replica.store.scan, topic, since)
+
+
+def _nothing(prefix: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+    """Of conflicts there is no snapshot: `resync` says that some were missed."""
+    return []
 
 
 def not_settled(replica: Replica) -> NoReturn:

@@ -14,6 +14,7 @@ from kvgossip.protocol.wire.keyring import keyring_of
 from kvgossip.protocol.wire.unit import encode
 from kvgossip.sim.checks.absence import AbsenceCheck
 from kvgossip.sim.checks.batches import Batches
+from kvgossip.sim.checks.conflicts import ConflictCheck
 from kvgossip.sim.checks.ledger import Ledger
 from kvgossip.sim.checks.oracle import Oracle
 from kvgossip.sim.checks.packets import PacketCheck
@@ -55,6 +56,7 @@ class Cluster:
 
         self.ledger, self.oracle = Ledger(), Oracle()
         self.promises = Promises(self.ledger, scenario.wait_share, scenario.stream("promises"))
+        self.conflicts = ConflictCheck(self.oracle.had)
         self.batches = Batches(scenario.batch_share, scenario.stream("bundles"))
         self._packets = PacketCheck(self.layout, scenario.config, self.delivery.owner_of)
 
@@ -67,6 +69,7 @@ class Cluster:
             self.promises,
             self.batches,
             AbsenceCheck(self._all_stayed, self.oracle.is_forged),
+            self.conflicts,
             self,
         )
         self.lives = Lives(

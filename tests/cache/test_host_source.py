@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from asyncio import run_coroutine_threadsafe
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,12 +20,14 @@ from kvgossip.cache.seat import LOCK, SOCKET, Seat
 from kvgossip.cache.socket_source import NOBODY
 from kvgossip.cache.source import Sink, SourceState
 from kvgossip.errors import ConfigError
+from kvgossip.protocol.model.entry import PARENT_BYTES, make_record
 from kvgossip.protocol.model.member import MemberState
 from tests.api.serving import ANYWHERE
 from tests.cache.local_member import LocalMember
 from tests.cache.process import PREFIX
 from tests.cache.sinks import Remembering
 from tests.cache.workers import Start, Worker, workers
+from tests.protocol.net import record, version
 
 SETTLED = NOBODY._replace(role="member", settled=True, problem="")
 
@@ -251,6 +254,45 @@ def test_two_sources_of_one_process_share_one_member(tmp_path: Path) -> None:
         second.close()
     finally:
         first.close()
+
+
+def test_who_takes_over_gives_its_node_the_very_bytes_that_the_cluster_has(tmp_path: Path) -> None:
+    """Two bodies under one version would be news to everybody."""
+    config = Config(name="host", gossip=ANYWHERE, founding_s=0.0)
+    members: list[LocalMember] = []
+
+    def make() -> LocalMember:
+        members.append(LocalMember(config, "a/"))
+        return members[-1]
+
+    def records() -> list[tuple[str, bytes]]:
+        async def read() -> list[tuple[str, bytes]]:
+            return members[-1].node.records("a/", "", 10)
+
+        return run_coroutine_threadsafe(read(), members[-1].loop).result()
+
+    parent = record(b"before", 1, 7)[1 : 1 + PARENT_BYTES]
+    written = [
+        ("a/plain", record(b"1", 2, 8)),
+        ("a/taken-over", make_record(version(2, 8), b"2", parent=parent)),
+        ("a/typed", make_record(version(2, 8), b"3", "text/plain", parent=parent)),
+    ]
+    first, second = (HostSource(str(tmp_path), "a/", make) for _ in range(2))
+    sink = Remembering()
+    first.open(Remembering())
+    try:
+        second.open(sink)
+        node, loop = members[0].node, members[0].loop
+        run_coroutine_threadsafe(node.restore(written), loop).result()
+        sink.until(lambda each: len(each.table) == len(written))
+        assert records() == written
+        first.close()
+        sink.until(lambda each: each.states[-1].role == "member" and each.states[-1].settled)
+        assert len(members) == 2
+        assert records() == written
+    finally:
+        first.close()
+        second.close()
 
 
 def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:

@@ -157,6 +157,9 @@ class Metrics(Collector):
         yield from _cluster(status["pools"])
         yield from _numbers(status)
         yield from self._watching(status)
+        segments = {(segment,): count for segment, count in self._node.conflict_counts.items()}
+        text = "Writes that lost although the other's writer had not seen them, by first segment."
+        yield counter("conflicts", text, segments, ("segment",))
         yield from _tls(self._certificates)
         if self._node.commit_times is not None:
             yield histogram(

@@ -210,7 +210,8 @@ class Channel:
             while self._queue.arrivals:
                 arrivals = self._batch()
                 more = bool(self._queue.arrivals)
-                data = blocks(map(event_of, arrivals), self.form, self.feed, more=more)
+                events = [event_of(arrival, self.form.topic) for arrival in arrivals]
+                data = blocks(events, self.form, self.feed, more=more)
                 for stream in list(self._streams):
                     stream.tell(arrivals[0].at, arrivals[-1].at, data, more=more)
                     yield

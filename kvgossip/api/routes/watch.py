@@ -58,6 +58,7 @@ _PARAMETERS = (
         TEXT,
         f"gather changes for so long: 500ms, 2s; up to {COALESCE_MAX_S:.0f}s",
     ),
+    Parameter("query", "conflicts", SWITCH, "conflicts instead of changes"),
     Parameter("query", "poll", SWITCH, "answer once, instead of a stream"),
     Parameter("query", "timeout", TEXT, f"how long a poll waits; default {POLL_TIMEOUT}"),
     Parameter("header", "Last-Event-ID", TEXT, "the cursor of the last event that was read"),
@@ -106,7 +107,7 @@ class WatchRoutes(Family):
         """A stream of events, or with poll=1 one answer with the next ones. 503 where there are too
         many watchers."""
         request, query = call.request, call.query
-        form, polls = _form_of(query), call.is_on("poll")
+        form, polls = _form_of(query, conflicts=call.is_on("conflicts")), call.is_on("poll")
         timeout_s = duration_s("timeout", query.get("timeout", POLL_TIMEOUT), POLL_TIMEOUT_MAX_S)
         if "timeout" in query and not polls:
             raise RequestError(
@@ -133,7 +134,8 @@ class WatchRoutes(Family):
     def _stream(
         self, form: Form, since: str | None, caller: Caller | None
     ) -> Callable[[asyncio.Transport], None]:
-        feed, follower = self._node.feed, self._node.follow(form.topic, since)
+        feed = self._node.feed_of(form.topic)
+        follower = self._node.follow(form.topic, since)
         return lambda transport: self._hub.open(feed, follower, form, transport, caller)
 
     def _held(
@@ -190,7 +192,7 @@ class WatchRoutes(Family):
     ) -> Answer:
         """The changes since the cursor, or those that come within `timeout_s`. If the cursor cannot
         be gone on from, `resync`: list the keys, then poll from the cursor of this answer."""
-        feed = self._node.feed
+        feed = self._node.feed_of(form.topic)
         if follower.resyncs:
             return self._answers.json(200, {"events": [], "cursor": feed.cursor(), "resync": True})
         began = follower.at
@@ -227,7 +229,9 @@ class WatchRoutes(Family):
                 break
             if request.transport is None:
                 raise ConnectionResetError("the client has gone")
-            await self._node.feed.wait(follower.topic, follower.at, min(left_s, POLL_LOOKS_S))
+            await self._node.feed_of(follower.topic).wait(
+                follower.topic, follower.at, min(left_s, POLL_LOOKS_S)
+            )
         return events
 
     ROUTES = (
@@ -275,7 +279,7 @@ def _taken(follower: Follower) -> list[Event]:
     return events
 
 
-def _form_of(query: Mapping[str, str]) -> Form:
+def _form_of(query: Mapping[str, str], *, conflicts: bool) -> Form:
     values = query.get("values", "none")
     if values not in VALUES:
         raise RequestError(
@@ -289,5 +293,7 @@ def _form_of(query: Mapping[str, str]) -> Form:
         )
     if "key" in query:
         check_key(query["key"])
-    topic = Topic(query["key"], exact=True) if "key" in query else Topic(query.get("prefix", ""))
+    exact = "key" in query
+    text = query["key"] if exact else query.get("prefix", "")
+    topic = Topic(text, exact=exact, conflicts=conflicts)
     return Form(topic, values, duration_s("coalesce", query.get("coalesce", "0"), COALESCE_MAX_S))

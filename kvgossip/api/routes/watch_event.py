@@ -57,8 +57,8 @@ def blocks(events: Iterable[Event], form: Form, feed: Feed, *, more: bool) -> by
 
 def chosen(events: Iterable[Event], form: Form) -> list[Event]:
     """Those of these events that are sent: all of them, or the last of each key in the order of the
-    last ones."""
-    if not form.coalesce_s:
+    last ones. No conflict takes the place of another one."""
+    if not form.coalesce_s or form.topic.conflicts:
         return list(events)
     last: dict[str, Event] = {}
     for event in events:
@@ -102,18 +102,25 @@ def beat(cursor: str | None) -> bytes:
 
 def document(event: Event, values: str) -> dict[str, Any]:
     """Key and version of the change; of a put content type and size as well, and the value where it
-    is asked for.
+    is asked for. Of a conflict the same of `lost` as well.
 
     `value` is as `values` says; a value that is no UTF-8, where text is asked for, comes as
     `value_base64` instead.
     """
     if not event.record:
         return {}
-    fields: dict[str, Any] = {"key": event.key, "version": version_in(event.record)}
-    if is_dead(event.record):
+    fields = {"key": event.key, **_body(event.record, values)}
+    if event.kind is Kind.CONFLICT:
+        fields["lost"] = _body(event.lost, values)
+    return fields
+
+
+def _body(record: bytes, values: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {"version": version_in(record)}
+    if is_dead(record):
         return fields
-    value = event.record[value_offset(event.record) :]
-    fields |= {"content_type": content_type_in(event.record), "bytes": len(value)}
+    value = record[value_offset(record) :]
+    fields |= {"content_type": content_type_in(record), "bytes": len(value)}
     if values == "base64":
         fields["value"] = b64encode(value).decode()
     elif values == "text":

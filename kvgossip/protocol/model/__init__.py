@@ -5,7 +5,8 @@ hlc          HybridLogicalClock: the timestamps of versions
 key          what a key may be
 entry        Entry and its record, and the order that decides every merge of data
 checksum     of a value under its key, wherever both are kept
-change       Changed, Persist: a key has changed, a fact is to be kept
+change       Changed, Conflict, Persist: a key has changed, a write has lost, a fact is to be kept
+conflicts    which of two writes was lost although the other's writer had not seen it
 write        Writing: one write of a client, and its checks
 member       Member: a peer with a state, and the order that decides every merge of members
 cluster_id   ClusterId: the cluster that a node belongs to, and how two become one

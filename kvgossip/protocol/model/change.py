@@ -1,4 +1,5 @@
-"""Changed: the change of a key by a merge; Persist: a fact that a replica keeps about itself."""
+"""Changed: the change of a key by a merge; Conflict: a write that lost to another one, neither of
+which knew of the other; Persist: a fact that a replica keeps about itself."""
 
 from __future__ import annotations
 
@@ -28,6 +29,23 @@ class Changed(NamedTuple):
     @property
     def new(self) -> Entry:
         return entry_of(self.key, self.new_record)
+
+
+class Conflict(NamedTuple):
+    """Two writes of a key, of which neither writer had seen the other's, have met here: the record
+    `lost` has lost to `kept` (see conflicts.py)."""
+
+    key: str
+    lost_record: bytes
+    kept_record: bytes
+
+    @property
+    def lost(self) -> Entry:
+        return entry_of(self.key, self.lost_record)
+
+    @property
+    def kept(self) -> Entry:
+        return entry_of(self.key, self.kept_record)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ million byte strings: none is a container that the garbage collector keeps a lis
                8 bytes timestamp, 8 bytes site, big-endian: so bytes compare as versions do
     meta    := 2 bytes length, a MessagePack map; "t" is the content type, "x" when it expires (ms
             since 1970), "f" the flags, a number
-               of 64 bits that means something to its writer alone; unknown names are kept
+               of 64 bits that means something to its writer alone; "p" the parent, the first 11
+               bytes of a version (see conflicts.py); unknown names are kept
     value   := the rest; empty in a tombstone
 
 The order (protocol.md section 5): the greater version wins; of two bodies under one version, the
@@ -37,6 +38,8 @@ HEAD_BYTES = 17
 META_BYTES_MAX = 4096
 EXPIRES_MS_MAX = 2**48 - 1
 FLAGS_MAX = 2**64 - 1
+PARENT_BYTES = 11
+"""A timestamp, and as much of a site as tells it from the few others of that millisecond."""
 TTL_S_MIN, TTL_S_MAX = 0.001, 10 * 366 * 86_400
 
 _PLAIN = bytes((RECORD_FORMAT << 4,))
@@ -120,39 +123,45 @@ def make_record(
     content_type: str | None = None,
     expires_ms: int | None = None,
     flags: int = 0,
+    parent: bytes = b"",
 ) -> bytes:
-    """The record of a new entry; `value` None makes a tombstone."""
-    stamp = version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big")
-    if value is not None and content_type is None and expires_ms is None and not flags:
-        return _PLAIN + stamp + value
+    """The record of a new entry; `value` None makes a tombstone. `parent`: see `parent_in`."""
+    plain = content_type is None and expires_ms is None and not flags and not parent
+    if plain and value is not None:
+        return _PLAIN + _stamp(version) + value
     fields: dict[str, Any] = {"t": content_type} if content_type else {}
     if expires_ms is not None:
         fields["x"] = expires_ms
     if flags:
         fields["f"] = flags
-    bits = (
-        (_DEAD if value is None else 0)
-        | (_HAS_META if fields else 0)
-        | (_EXPIRES if expires_ms is not None else 0)
-    )
-    parts = [bytes((RECORD_FORMAT << 4 | bits,)), stamp]
-    if fields:
-        meta = msgspec.msgpack.encode(fields)
-        parts += [len(meta).to_bytes(2, "big"), meta]
-    parts.append(value or b"")
-    return b"".join(parts)
+    if parent:
+        fields["p"] = parent
+    bits = (_DEAD if value is None else 0) | (_EXPIRES if expires_ms is not None else 0)
+    return _joined(bits, version, fields, value or b"")
 
 
-def with_version(record: bytes, version: Version) -> bytes:
-    """The same body under another version: also fields that this node does not know stay."""
-    return b"".join(
-        (
-            record[:1],
-            version.timestamp.to_bytes(8, "big"),
-            version.site.to_bytes(8, "big"),
-            record[HEAD_BYTES:],
-        )
-    )
+def with_version(record: bytes, version: Version, parent: bytes) -> bytes:
+    """The same body under another version, with the parent of that write: also fields that this
+    node does not know stay."""
+    if parent_in(record) == parent:
+        return b"".join((record[:1], _stamp(version), record[HEAD_BYTES:]))
+    fields = _meta(record) if record[0] & _HAS_META else {}
+    fields["p"] = parent
+    if not parent:
+        del fields["p"]
+    return _joined(record[0] & MUST_GO, version, fields, record[value_offset(record) :])
+
+
+def _stamp(version: Version) -> bytes:
+    return version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big")
+
+
+def _joined(bits: int, version: Version, fields: dict[str, Any], value: bytes) -> bytes:
+    if not fields:
+        return bytes((RECORD_FORMAT << 4 | bits,)) + _stamp(version) + value
+    meta = msgspec.msgpack.encode(fields)
+    head = bytes((RECORD_FORMAT << 4 | bits | _HAS_META,))
+    return b"".join((head, _stamp(version), len(meta).to_bytes(2, "big"), meta, value))
 
 
 def check_record(record: bytes) -> None:
@@ -228,6 +237,13 @@ def flags_in(record: bytes) -> int:
     """0 where there are none, and where a peer has sent no number of 64 bits."""
     flags = _meta(record).get("f") if record[0] & _HAS_META else None
     return flags if type(flags) is int and 0 <= flags <= FLAGS_MAX else 0
+
+
+def parent_in(record: bytes) -> bytes:
+    """The first 11 bytes of the version that its writer took the key over from; they compare as
+    those of versions do. Empty where there is none, and where a peer has sent something else."""
+    parent = _meta(record).get("p") if record[0] & _HAS_META else None
+    return parent if type(parent) is bytes and len(parent) == PARENT_BYTES else b""
 
 
 def entry_of(key: str, record: bytes) -> Entry:

@@ -177,12 +177,6 @@ class Tombstones:
         mine = self._store.record(key)
         return mine is None or mine[1:HEAD_BYTES] < version
 
-    def known(self, key: str, record: bytes) -> None:
-        """A record was offered that was no news."""
-        mine = self._store.record(key)
-        if mine is not None and record[1:HEAD_BYTES] < mine[1:HEAD_BYTES]:
-            self.context.add_record(record)
-
     def merged(self, changed: Changed, now: Now) -> None:
         """The store has taken a record."""
         key, old, new = changed

@@ -6,6 +6,7 @@ stream       what one listener hears, as an async iterator
 watchers     the fan-out to those who watch
 members      the same for changes of members
 events       what happened to the cluster lately, for those who look on
+conflicts    writes that have lost, although the other's writer had not seen them
 follower     one remote watcher's way through the feed
 history      earlier versions of keys
 snapshot     all records as they were at one moment

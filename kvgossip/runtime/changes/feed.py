@@ -52,6 +52,7 @@ from kvgossip.runtime.changes.packing import packed
 from kvgossip.runtime.changes.watchers import (
     LAGGED_HINT,
     Arrival,
+    ConflictWatcher,
     SetWatcher,
     Topic,
     TopicQueue,
@@ -180,6 +181,15 @@ class Feed:
     def watch(self, topic: Topic, since: str | None = None) -> Watcher:
         """A new watcher, from this moment on or, after a cursor, from there on. Raises
         WatchLaggedError where the cursor cannot be gone on from."""
+        queue, index = self._queue_since(topic, since)
+        return Watcher(self.watches, queue, index, self.cursor)
+
+    def watch_conflicts(self, topic: Topic, since: str | None = None) -> ConflictWatcher:
+        """As `watch`, of a feed of conflicts."""
+        queue, index = self._queue_since(topic, since)
+        return ConflictWatcher(self.watches, queue, index, self.cursor)
+
+    def _queue_since(self, topic: Topic, since: str | None) -> tuple[TopicQueue, int]:
         index = self.index if since is None else self.resume(since, topic)
         if index is None:
             raise WatchLaggedError(
@@ -190,7 +200,7 @@ class Feed:
         queue = TopicQueue(topic)
         queue.arrivals.extend(self._arrivals(index, topic))
         self.watches.add(queue, self.index)
-        return Watcher(self.watches, queue, index, self.cursor)
+        return queue, index
 
     def watch_sets(self, topic: Topic) -> SetWatcher:
         """A new watcher of sets, from this moment on: of the past their bounds are not kept."""
@@ -233,6 +243,14 @@ class Feed:
             Arrival(at, Changed(key, old, new)) for at, key, old, new in seen if topic.covers(key)
         ]
         return Page(found, seen[-1][0] if seen else self.index)
+
+    def newest(self, topic: Topic, limit: int) -> list[Arrival]:
+        """The last changes of the topic that are kept, at most so many, newest first."""
+        kept = self._kept_backwards(topic.text.encode())
+        found = (
+            Arrival(at, Changed(key, old, new)) for at, key, old, new in kept if topic.covers(key)
+        )
+        return list(islice(found, limit))
 
     def last_index(self, topic: Topic) -> int:
         """The index of the topic's latest change; where that is gone, or there was none, an index

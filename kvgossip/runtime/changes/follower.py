@@ -39,6 +39,7 @@ class Kind(StrEnum):
     PUT = "put"
     DELETE = "delete"
     EXPIRE = "expire"
+    CONFLICT = "conflict"
     RESYNC = "resync"
     SYNCED = "synced"
 
@@ -52,13 +53,15 @@ class Event(NamedTuple):
     tombstone.
 
     EXPIRE is a death that nobody has written: a value is served no more, under its own version. Its
-    time has come, or the cluster had deleted it long ago and it is in the quarantine.
+    time has come, or the cluster had deleted it long ago and it is in the quarantine. CONFLICT:
+    `lost` has lost to `record`, of which it comes with no change.
     """
 
     kind: Kind
     at: int | None
     key: str = ""
     record: bytes = b""
+    lost: bytes = b""
 
 
 class Follower:
@@ -104,9 +107,9 @@ class Follower:
         for arrival in fitting(arrivals):
             self.at = arrival.at
             if self._reached is None:
-                yield event_of(arrival)
+                yield event_of(arrival, self.topic)
             elif arrival.changed.key <= self._reached:
-                yield event_of(arrival)._replace(at=None)
+                yield event_of(arrival, self.topic)._replace(at=None)
         if not arrivals or self.at == arrivals[-1].at:
             self.at = until
 
@@ -136,8 +139,10 @@ class Follower:
         )
 
 
-def event_of(arrival: Arrival) -> Event:
+def event_of(arrival: Arrival, topic: Topic) -> Event:
     at, changed, _ = arrival
+    if topic.conflicts:
+        return Event(Kind.CONFLICT, at, changed.key, changed.new_record, changed.old_record or b"")
     return Event(_kind_of(changed), at, changed.key, changed.new_record)
 
 

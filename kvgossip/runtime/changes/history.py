@@ -5,6 +5,8 @@ Laws
 - The history of a key is the versions that its merges on this node have replaced, and those taken
   out of the store; so a key that was written once costs nothing here. Two nodes may have seen
   different versions: of two writes that met somewhere else, this node saw the winner alone.
+- A write that has lost, although the other one's writer had not seen it, is here on every node to
+  which both were offered, whichever came first: so it can be written again.
 - At most `versions_max` versions of a key are shown, the present one among them, and at most
   `bytes_max` bytes of memory are taken for all keys together: the key that has not changed for
   longest goes first, and of a key the older versions. `versions_max` 0 keeps and shows nothing.
@@ -21,13 +23,14 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from itertools import chain, islice
+from operator import itemgetter
 from sys import getsizeof
 from typing import NamedTuple
 
 import msgspec
 
 from kvgossip.protocol.effect import Dropped, MemberChanged
-from kvgossip.protocol.model.entry import Entry, entry_of, is_dead
+from kvgossip.protocol.model.entry import HEAD_BYTES, Entry, entry_of, is_dead
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.runtime.changes.packing import packed
 
@@ -41,6 +44,8 @@ PAST_OVERHEAD_BYTES = 64
 """A key that waits to be packed is a pair, and has a place in a list."""
 CHUNK_KEYS = 256
 """Keys in a packed chunk, and in a step of tidying: about a millisecond."""
+
+_VERSION = slice(1, HEAD_BYTES)
 
 Past = tuple[str, tuple[bytes, ...]]
 """A key and its earlier records, oldest first."""
@@ -101,6 +106,14 @@ class History:
         while self._earlier_bytes > self._bytes_max // 2:
             self._put_away(next(iter(self._earlier)))
         self._forget()
+
+    def lost(self, key: str, record: bytes) -> None:
+        """A merge has refused this record, or replaced it, in favour of one whose writer had not
+        seen it."""
+        if record not in self._earlier.get(key, ()):
+            self.keep(key, record)
+        if key in self._earlier:
+            self._earlier[key] = tuple(sorted(self._earlier[key], key=itemgetter(_VERSION)))
 
     def _put_away(self, key: str) -> None:
         records = self._earlier.pop(key)

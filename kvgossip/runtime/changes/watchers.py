@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from kvgossip.errors import WatchLaggedError
-from kvgossip.protocol.model.change import Changed
+from kvgossip.protocol.model.change import Changed, Conflict
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.runtime.changes.stream import Given, Queue, State, Stream
@@ -31,10 +31,12 @@ LAGGED_HINT = "list the keys again, then watch again"
 
 
 class Topic(NamedTuple):
-    """A thing to watch: all keys that start with `text`, or, when `exact`, the one key."""
+    """A thing to watch: all keys that start with `text`, or, when `exact`, the one key: their
+    changes, or their `conflicts` (conflicts.py)."""
 
     text: str = ""
     exact: bool = False
+    conflicts: bool = False
 
     def covers(self, key: str) -> bool:
         return key == self.text if self.exact else key.startswith(self.text)
@@ -252,6 +254,14 @@ class Watcher(TopicStream[Change]):
     def _take(self) -> Change:
         self.index, changed, _ = self._queue.arrivals.popleft()
         return Change(changed.key, changed.old, changed.new)
+
+
+class ConflictWatcher(TopicStream[Conflict]):
+    """An async iterator of Conflict."""
+
+    def _take(self) -> Conflict:
+        self.index, (key, lost, kept), _ = self._queue.arrivals.popleft()
+        return Conflict(key, lost or b"", kept)
 
 
 class SetWatcher(TopicStream[tuple[Change, ...]]):

@@ -6,6 +6,7 @@
     oracle      values that must never live again, and values that must not be lost
     promises    acks are true, and waits end in time
     batches     a batch is shown whole
+    conflicts   lost writes are reported, and only those
     absence     a value in quarantine had a reason
     packets     limits, pools and seals of the packets that are sent
     violation   the failure of a check

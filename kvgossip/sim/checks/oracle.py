@@ -85,6 +85,11 @@ class Oracle:
         #: True if a member has lied: so what it was offered may be in a quarantine.
         self.lied = False
 
+    @property
+    def had(self) -> Mapping[bytes, Mapping[bytes, None]]:
+        """By the version of a write, the versions that its host had ever had of that key."""
+        return self._kills
+
     def _history(self, host: int) -> History:
         return self._histories.setdefault(host, History())
 

@@ -39,6 +39,7 @@ MAY: dict[str, set[str]] = {
     "GET /folders": {READER, ADMIN},
     "POST /batch": {WRITER, ADMIN},
     "GET /history/{key}": {READER, ADMIN},
+    "GET /conflicts": {READER, ADMIN},
     "GET /releases/{key}": {READER, ADMIN},
     "PUT /releases/{key}": {WRITER, ADMIN},
     "POST /releases/{key}": {WRITER, ADMIN},
@@ -85,6 +86,7 @@ Headers = Any
 QUERIES = {
     "GET /kv": "?prefix=app/",
     "GET /folders": "?prefix=app/",
+    "GET /conflicts": "?prefix=app/",
     "GET /watch": "?prefix=app/&poll&timeout=0",
 }
 BODIES = {"POST /batch": b'{"operations": [{"put": "app/a", "value": "1"}]}'}
