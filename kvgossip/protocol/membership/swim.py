@@ -270,10 +270,6 @@ class Membership:
             self.awareness.add(1)
             self._renew_self(generation=self.me.generation, incarnation=heard.incarnation + 1)
 
-    def taken_for_gone(self, generation: int, now: Now) -> None:
-        """Somebody takes this node for dead, or for one that has left, in this generation."""
-        self.merge(replace(self.me, state=MemberState.DEAD, generation=generation), now)
-
     def _renew_self(self, **changes: object) -> None:
         self.set_self(replace(self.me, state=MemberState.ALIVE, **changes))
 

@@ -22,7 +22,7 @@ from kvgossip.protocol.membership.member_table import MemberTable
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
-from kvgossip.protocol.model.member import SyncState, is_of, life_of
+from kvgossip.protocol.model.member import MemberState, SyncState, is_of, life_of
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.joining import Joining
@@ -161,7 +161,9 @@ class ProbeAnswers:
             # now that it has shown that it lives there
             self._introduce(ack.sender, arrival.source)
         if ack.gone_in:
-            self._membership.taken_for_gone(ack.gone_in, arrival.now)
+            # it takes this node for dead, or for one that has left, and has to hear that it lives
+            gone = replace(self._membership.me, state=MemberState.DEAD, generation=ack.gone_in)
+            self._membership.merge(gone, arrival.now)
         if asked_s is not None and self._is_member(ack.sender):
             self._clock_guard.saw(ack.sender, ack.wall_ms, asked_s, arrival.now, ack.future_ms)
             if not arrival.reliable:
