@@ -14,33 +14,43 @@ from kvgossip.api.http.schema import (
     VERSION_EXAMPLE,
     WHOLE,
     YES_OR_NO,
+    Schema,
     many,
     named,
     or_null,
 )
 from kvgossip.api.routes.write_concern import version_of_text
-from kvgossip.protocol.model.entry import Version
+from kvgossip.protocol.model.entry import Entry, Version
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.runtime.changes.history import HistoryEntry
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
 
-_PAST = named(
-    "PastVersion",
-    version=VERSION,
-    present=YES_OR_NO,
-    written_ms=WHOLE,
-    by=or_null(TEXT),
-    site=TEXT,
-    deleted=YES_OR_NO,
-    content_type=or_null(TEXT),
-    bytes=WHOLE,
-)
-_PAST_EXAMPLE = {
-    "version": VERSION_EXAMPLE, "present": True, "written_ms": 1730000000000, "by": "web-1",
+WRITE: dict[str, Schema] = {
+    "version": VERSION, "written_ms": WHOLE, "by": or_null(TEXT), "site": TEXT,
+    "deleted": YES_OR_NO, "content_type": or_null(TEXT), "bytes": WHOLE,
+}  # fmt: skip
+"""What is said of a write, without its value: see `written`."""
+WRITE_EXAMPLE = {
+    "version": VERSION_EXAMPLE, "written_ms": 1730000000000, "by": "web-1",
     "site": VERSION_EXAMPLE[17:], "deleted": False, "content_type": "text/plain", "bytes": 4,
 }  # fmt: skip
+_PAST = named("PastVersion", present=YES_OR_NO, **WRITE)
+_PAST_EXAMPLE = {"present": True, **WRITE_EXAMPLE}
+
+
+def written(entry: Entry, writer: str | None) -> dict[str, Any]:
+    """A write, ready for JSON; `writer`: the name of who took it, None where that is not known."""
+    return {
+        "version": str(entry.version),
+        "written_ms": milliseconds_of(entry.version.timestamp),
+        "by": writer,
+        "site": f"{entry.version.site:016x}",
+        "deleted": entry.deleted,
+        "content_type": entry.content_type,
+        "bytes": len(entry.value or b""),
+    }
 
 
 class HistoryRoutes(Family):
@@ -62,9 +72,10 @@ class HistoryRoutes(Family):
                 "there is no such key, and no history of one",
                 "history is what this node has seen itself",
             )
-        return self._answers.json(
-            200, {"key": key, "versions": [_history_entry(each) for each in entries]}
-        )
+        versions = [
+            {"present": each.present, **written(each.entry, each.writer)} for each in entries
+        ]
+        return self._answers.json(200, {"key": key, "versions": versions})
 
     def _value(self, entries: list[HistoryEntry], version: Version) -> Answer:
         entry = next((each.entry for each in entries if each.entry.version == version), None)
@@ -98,17 +109,3 @@ class HistoryRoutes(Family):
             ),
         ),
     )
-
-
-def _history_entry(past: HistoryEntry) -> dict[str, Any]:
-    entry = past.entry
-    return {
-        "version": str(entry.version),
-        "present": past.present,
-        "written_ms": milliseconds_of(entry.version.timestamp),
-        "by": past.writer,
-        "site": f"{entry.version.site:016x}",
-        "deleted": entry.deleted,
-        "content_type": entry.content_type,
-        "bytes": len(entry.value or b""),
-    }
