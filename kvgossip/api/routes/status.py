@@ -97,7 +97,7 @@ _ROUND_TRIP_EXAMPLE = {
     "from": "web-1", "to": "web-2", "pool": "lan", "estimate_ms": 0.4, "estimate_error": 0.2,
     "measured_ms": 0.3, "measured_by": "web-1", "note": "",
 }  # fmt: skip
-_FINDING = named("Finding", code=TEXT, pool=TEXT, members=many(TEXT), text=TEXT)
+_FINDING = named("Finding", code=TEXT, pool=TEXT, members=many(TEXT), text=TEXT, command=TEXT)
 _EXAMINED = named(
     "ExaminedMember",
     name=TEXT,
@@ -126,7 +126,7 @@ _EXAMINATION_EXAMPLE = {
     "healthy": False,
     "findings": [
         {"code": "clock", "pool": "lan", "members": ["web-2"],
-         "text": "the clock of web-2 is 4.0 s ahead"}
+         "text": "the clock of web-2 is 4.0 s ahead", "command": ""}
     ],
     "members": [],
     "pairs": [],
