@@ -52,10 +52,11 @@ soak: $(COMPILED)/.built
 	$(SIM) deletes --seed 10000 --runs 10000 --jobs $(SOAK_JOBS)
 
 # The machine and its simulator, in a tree of their own, through mypyc and a C compiler: the same traces, nearly twice as fast. What stays
-# as it is: classes of msgspec's, effects, a dict with a `__setitem__` of its own (compiled, it has no `del`), what imports numpy only where it is installed, and the options that go to other processes, since
+# as it is: classes of msgspec's, effects, a dict with a `__setitem__` of its own (compiled, it has no `del`), what takes a part of bytes by a slice that has a name
+# (compiled, it takes the slice for an index), what imports numpy only where it is installed, and the options that go to other processes, since
 # mypyc's frozen dataclasses can be pickled, but not unpickled.
-INTERPRETED := $(addprefix kvgossip/protocol/,wire/message.py wire/exchange_messages.py wire/overview_messages.py wire/release_messages.py saved_state.py model/cluster_id.py model/newest.py model/member.py model/peer.py model/now.py model/change.py model/location.py effect.py store/sketch.py store/numpy_symbols.py) \
-	$(addprefix kvgossip/sim/,checks/violation.py faults.py layout.py network.py scenario.py workload.py)
+INTERPRETED := $(addprefix kvgossip/protocol/,wire/message.py wire/exchange_messages.py wire/overview_messages.py wire/release_messages.py saved_state.py model/cluster_id.py model/conflicts.py model/newest.py model/member.py model/peer.py model/now.py model/change.py model/location.py effect.py store/sketch.py store/numpy_symbols.py) \
+	$(addprefix kvgossip/sim/,checks/conflicts.py checks/violation.py faults.py layout.py network.py scenario.py workload.py)
 SOURCES := $(wildcard kvgossip/*.py kvgossip/*/*.py kvgossip/*/*/*.py)
 $(COMPILED)/.built: $(VENV)/.dev $(SOURCES)
 	rm -rf $(COMPILED)

@@ -101,6 +101,24 @@ def test_no_attribute_has_a_name_that_is_a_keyword_of_c() -> None:
     assert having == {}
 
 
+def named_slices(text: str) -> list[str]:
+    """The slices to which this module gives names."""
+    return [
+        ast.unparse(node)
+        for node in ast.parse(text).body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func) == "slice"
+    ]
+
+
+def test_nothing_that_takes_parts_by_a_named_slice_is_compiled() -> None:
+    """Compiled, `some_bytes[_SITE]` raises TypeError: the slice is taken for an index."""
+    assert named_slices("_SITE = slice(1, 2)\nother: slice = slice(3)")
+    having = {str(path): names for path in compiled() if (names := named_slices(path.read_text()))}
+    assert having == {}
+
+
 def copies(text: str) -> list[str]:
     """What this source imports that makes objects without their `__init__`."""
     imports = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom)]
