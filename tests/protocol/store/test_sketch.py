@@ -158,6 +158,23 @@ def test_numpy_is_for_bulk_loads_alone() -> None:
     assert small.prefix(16) == large.prefix(16)
 
 
+def test_numpy_is_for_those_too_who_write_more_than_is_folded_in_the_meantime() -> None:
+    if not HAS_NUMPY:
+        pytest.skip("numpy is not installed")
+    often, seldom = Sketch(16), Sketch(16)
+    chunk = Symbols([]).chunk
+    rounds = BULK // chunk // 2
+    for half in (1, 2):
+        for number in range(rounds):
+            written = numbers(chunk + 1, seed=number + half * rounds)
+            often.toggle_all(written)
+            seldom.toggle_all(written[1:])
+            often.work(lambda _: (0, []))
+            seldom.work(lambda _: (0, []))
+        assert isinstance(often._symbols, Symbols) == (half == 1)
+    assert isinstance(seldom._symbols, Symbols)
+
+
 # -- kept lazily ---------------------------------------------------------------------------------
 
 
