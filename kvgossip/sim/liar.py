@@ -99,17 +99,19 @@ class Liar:
         this life or a later one."""
         members = target.witness.members
         member = members[self._rng.choice(sorted(members))]
+        return [self.obituary(member, name)], False
+
+    def obituary(self, member: Member, name: str) -> Unit:
+        """Word of a member: see `_news`."""
         if self._rng.random() < 0.1:
-            return [Prune.of(member)], False
-        return [
-            replace(
-                member,
-                state=self._rng.choice((MemberState.SUSPECT, MemberState.DEAD, MemberState.LEFT)),
-                incarnation=member.incarnation + self._rng.randrange(4),
-                generation=member.generation + self._rng.choice((0, 0, 1, 60_000)),
-                accuser=name,
-            )
-        ], False
+            return Prune.of(member)
+        return replace(
+            member,
+            state=self._rng.choice((MemberState.SUSPECT, MemberState.DEAD, MemberState.LEFT)),
+            incarnation=member.incarnation + self._rng.randrange(4),
+            generation=member.generation + self._rng.choice((0, 0, 1, 60_000)),
+            accuser=name,
+        )
 
     def _exchange(self, target: Life, name: str) -> tuple[list[Unit], bool]:
         """One that nobody has begun, or that it begins itself, and ends at once."""

@@ -80,6 +80,12 @@ class Lies:
             data = self._frame(datacenter, units, reliable)
             self._delivery.send(liar, Send(target.address, data, reliable))
 
+    def slander(self, target: Host, victim: Life) -> None:
+        """A stranger says to this host that the victim, in its present life, is suspect or gone."""
+        word = self._liar.obituary(victim.replica.member, "nobody")
+        data = self._frame(self._layout.datacenter_of(target.number), [word], reliable=False)
+        self._delivery.send_datagram(-1, STRANGER, target.address, data)
+
     def _frame(self, datacenter: int, units: list[Unit], reliable: bool) -> bytes:
         return self._framings[datacenter].frame(map(encode, units), reliable=reliable)
 

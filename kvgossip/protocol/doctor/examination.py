@@ -87,7 +87,7 @@ class Doctor:
         examination is under way, no second one begins."""
         if any(examination.asked == ALL for examination in self._examinations):
             return
-        known = [*self._membership.reachable, *self._membership.dead()]
+        known = [*self._membership.reachable, *self._membership.table.dead()]
         sample = known if len(known) <= OBSERVED_MAX else self._rng.sample(known, OBSERVED_MAX)
         names = [self._membership.me.name, *(member.name for member in sample)]
         observations = {

@@ -6,6 +6,7 @@ section 2).
     roster           Roster: members in the order of their names
     claims           Claims: news that puts a name at an address, until it has answered there
     proofs           Proofs: the members that have answered a probe, and where
+    obituaries       Obituaries: word of others that a member is gone
     probing          Probing: pings, helpers' relays, acks and nacks: failure detection
     suspicion        Suspicion, Suspicions, Awareness: the time that a suspect has to refute
     dissemination    Dissemination: the membership news that rides along with other frames

@@ -162,7 +162,7 @@ class JoinHandshake:
                 # a host that does not know its own address yet is where we found it
                 at_source = member.name == reply.sender and not member.host
                 self._membership.merge(
-                    replace(member, host=source.host) if at_source else member, now
+                    replace(member, host=source.host) if at_source else member, now, by_others=True
                 )
             host = self._membership.members.get(reply.sender)
             if host is not None:
@@ -280,7 +280,7 @@ class JoinHandshake:
         else:
             self._cluster_id.take_over(join.cluster_id)
         for member in members:
-            self._membership.merge(member, now)
+            self._membership.merge(member, now, by_others=True)
         me, known = self._membership.me, self._membership.members.get(members[0].name)
         if known is not None:
             # until it has answered it is a stranger, and makes room for others

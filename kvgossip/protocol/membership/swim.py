@@ -35,6 +35,7 @@ from kvgossip.protocol.membership.coordinate import Coordinates
 from kvgossip.protocol.membership.dissemination import Dissemination
 from kvgossip.protocol.membership.identity import is_of_another
 from kvgossip.protocol.membership.member_table import MemberTable
+from kvgossip.protocol.membership.obituaries import Obituaries
 from kvgossip.protocol.membership.own_host import OwnHost, at_reach
 from kvgossip.protocol.membership.probing import MakePing, Probing, SendProbe
 from kvgossip.protocol.membership.proximity import Proximity
@@ -90,6 +91,9 @@ class Membership:
             now=now,
         )
         self.claims = Claims(config, table, self.probing, send=send, make_ping=make_ping)
+        self.obituaries = Obituaries(
+            table, self.probing, self.round_trips, send=send, make_ping=make_ping
+        )
         self._suspicions = Suspicions(config)
         self._proximity = Proximity(config, table.me.location, self.coordinates)
         #: (old, new) records, None where there is none, until the pool takes them
@@ -115,22 +119,12 @@ class Membership:
         return self.table.me
 
     @property
-    def leaving(self) -> bool:
-        return self.table.leaving
-
-    @property
     def reachable(self) -> list[Member]:
         return self.table.reachable
 
     @property
     def peers(self) -> list[Member]:
         return self.table.peers
-
-    def is_peer(self, member: Member) -> bool:
-        return self.table.is_peer(member)
-
-    def dead(self) -> list[Member]:
-        return self.table.dead()
 
     def statistics(self) -> dict[str, int]:
         """Counters since the start and present sizes, by name."""
@@ -165,11 +159,10 @@ class Membership:
 
     # -- merging ----------------------------------------------------------------------------------
 
-    def merge(self, heard: Member, now: Now) -> None:
-        """Take over the record of a member, if it is news. Of itself this node knows better.
-
-        A generation is a time, so one that lies years ahead is a lie that its owner could never
-        overrule.
+    def merge(self, heard: Member, now: Now, *, by_others: bool = False) -> None:
+        """Take over the record of a member, if it is news. Of itself this node knows better. A
+        generation is a time, so one that lies years ahead is a lie that its owner could never
+        overrule. `by_others`: another one than itself says so.
         """
         known = self.members.get(heard.name)
         if known is not None and not heard.host and heard.name != self.me.name:
@@ -190,7 +183,9 @@ class Membership:
                 self.identities_refused += 1
             elif known is None:
                 self._meet(self._at_reach(believed), now)
-            elif not self.claims.hold(believed := self._at_reach(believed), known, now):
+            elif not self.claims.hold(believed := self._at_reach(believed), known, now) and not (
+                by_others and self.obituaries.holds(believed, known, now)
+            ):
                 self._accept(known, believed, now)
         elif (
             heard.state is MemberState.SUSPECT
@@ -238,6 +233,7 @@ class Membership:
 
     def _accept(self, known: Member | None, heard: Member, now: Now) -> None:
         self.table.put(heard, now.monotonic_s)
+        self.obituaries.taken(known, heard, now)
         is_new = known is None or (heard.reachable and not known.reachable)
         if is_new and self.table.proofs.counts(heard.name):
             self.probing.admit(heard.name)
@@ -254,7 +250,7 @@ class Membership:
     # -- this node itself -------------------------------------------------------------------------
 
     def _refute(self, heard: Member) -> None:
-        if self.leaving or rank(heard) <= rank(self.me):
+        if self.table.leaving or rank(heard) <= rank(self.me):
             return
         self.own_host.accused()
         if (
@@ -318,8 +314,9 @@ class Membership:
         with a new generation."""
         self.merge(replace(self.members[name], state=MemberState.LEFT, accuser=""), now)
 
-    def prune(self, gone: Prune, now: Now) -> None:
-        """Forget this life of a member, and spread that. If it is lived, its owner refutes."""
+    def prune(self, gone: Prune, now: Now, *, by_others: bool = False) -> None:
+        """Forget this life of a member, and spread that. If it is lived, its owner refutes.
+        `by_others`: no operator of this node says so."""
         known = self.members.get(gone.name)
         if known is None or gone.generation > now.wall_ms + GENERATION_AHEAD_MS_MAX:
             return
@@ -327,8 +324,11 @@ class Membership:
             self._refute(
                 replace(known, state=MemberState.LEFT, generation=gone.generation, site=gone.site)
             )
-        elif life(known) <= gone.life:
+        elif life(known) <= gone.life and not (
+            by_others and self.obituaries.holds(gone, known, now)
+        ):
             self.forget(gone.name)
+            self.obituaries.taken(known, None, now)
             self.table.prune(gone, now.monotonic_s)
             self.dissemination.spread_unit(gone.name, encode(gone))
 
@@ -346,12 +346,19 @@ class Membership:
 
     def deadline(self) -> float:
         """The time at which something is due, monotonic seconds."""
-        return min(self.probing.deadline(), self._suspicions.deadline(), self.claims.due_s)
+        return min(
+            self.probing.deadline(),
+            self._suspicions.deadline(),
+            self.claims.due_s,
+            self.obituaries.deadline(),
+        )
 
     def tick(self, now: Now) -> None:
         """Do whatever is due."""
         for name in self._suspicions.overdue(now.monotonic_s):
             self.merge(replace(self.members[name], state=MemberState.DEAD, accuser=""), now)
+        for word in self.obituaries.overdue(now):
+            self.prune(word, now) if isinstance(word, Prune) else self.merge(word, now)
         self.probing.tick(now)
         self.claims.tick(now)
         if self.probing.is_over(now):
@@ -379,22 +386,13 @@ class Membership:
         """News of a member. Whoever tells of a life that was pruned is told so: it may be the one
         that lives it, which comes back with the next generation."""
         known = self.members.get(member.name)
-        self.merge(member, arrival.now)
-        if member.state is MemberState.LEFT:
-            self._tell_gone(known, member, arrival)
+        self.merge(member, arrival.now, by_others=not self.table.speaks(member.name, arrival))
+        self.obituaries.contradict(member, known, arrival)
         pruned = self.table.pruned_life(member)
         if pruned is not None and member.reachable:
             self._send(pruned, arrival.source, None, reliable=arrival.reliable)
 
     def on_prune(self, prune: Prune, arrival: Arrival) -> None:
         known = self.members.get(prune.name)
-        self.prune(prune, arrival.now)
-        self._tell_gone(known, prune, arrival)
-
-    def _tell_gone(self, known: Member | None, word: Member | Prune, arrival: Arrival) -> None:
-        """Others say that this member, which was reachable, is gone. It hears so at once, and
-        answers if it lives: no word that is repeated keeps it away."""
-        gone = self.members.get(word.name)
-        was_here = known is not None and known.reachable and (gone is None or not gone.reachable)
-        if known is not None and was_here and not self.table.speaks(known.name, arrival):
-            self._send(word, known.address, gone)
+        self.prune(prune, arrival.now, by_others=True)
+        self.obituaries.contradict(prune, known, arrival)

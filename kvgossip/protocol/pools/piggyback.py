@@ -118,7 +118,7 @@ class Piggyback:
         """The messages of a frame that may be absorbed. Raises RemoteError."""
         if len(data) > BYTES_MAX:
             raise RemoteError("too_long")
-        if self._membership.leaving:
+        if self._membership.table.leaving:
             raise RemoteError("leaving")
         opened = self._framing.open(data, reliable=False, rides=True)
         taken = affordable(opened.messages)
@@ -139,11 +139,11 @@ class Piggyback:
         elif isinstance(message, Bundle):
             self._merging.merge_batch(message.entries, now, _HEARSAY)
         elif isinstance(message, Prune):
-            self._membership.prune(message, now)
+            self._membership.prune(message, now, by_others=True)
         elif isinstance(message, Member):
             known = self._membership.members.get(message.name)
             if known is not None and message.state < known.state:
                 raise RemoteError("acquittal")
-            self._membership.merge(message, now)
+            self._membership.merge(message, now, by_others=True)
         else:
             raise RemoteError("not_a_ride")

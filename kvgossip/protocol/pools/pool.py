@@ -338,7 +338,7 @@ class Pool:
             if new is None:
                 self._forget(old.name)
                 continue
-            if not old.reachable and membership.is_peer(new):
+            if not old.reachable and membership.table.is_peer(new):
                 self.exchanges.start(new.name, now)
             elif old.reachable and not new.reachable:
                 self._forget(new.name)

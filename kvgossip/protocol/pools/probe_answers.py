@@ -156,6 +156,7 @@ class ProbeAnswers:
             return
         if (record := self._membership.claims.answered(ack)) is not None:
             self._membership.prove(record, arrival.now)
+        self._membership.obituaries.answered(ack, arrival.now)
         asked_s = self._membership.probing.on_ack(ack, arrival)
         if ack.stranger:
             # now that it has shown that it lives there
@@ -179,7 +180,7 @@ class ProbeAnswers:
         membership = self._membership
         me, member = membership.me, membership.members.get(to)
         is_there = member is not None and member.address == source
-        if is_there and me.host and not membership.leaving:
+        if is_there and me.host and not membership.table.leaving:
             self._outbox.send_probe(me, source, member)
 
     def _saw(self, probe: Ping | Ack, now: Now, *, asked: bool, speaks: bool) -> None:
@@ -207,7 +208,7 @@ class ProbeAnswers:
         )
         if learns and not self._clock_guard.rests(probe.sender, now):
             self._exchanges.start(probe.sender, now)
-        act = asked and (peer_settled or not settled) and self._membership.is_peer(sender)
+        act = asked and (peer_settled or not settled) and self._membership.table.is_peer(sender)
         self._exchanges.saw_root(probe.sender, probe.root, now, act=act)
         if self._acks.waits and speaks and probe.root == self._store.digest.root:
             self._acks.equals(Peer(self._kind, probe.sender), self._store.record)

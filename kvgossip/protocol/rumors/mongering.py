@@ -237,7 +237,7 @@ class Mongering:
         """Those of these rumors that this peer is to hear now."""
         found: list[HotRumor] = []
         peers, size = len(self._membership.peers), 0
-        for rumor in rumors if self._membership.is_peer(peer) else ():
+        for rumor in rumors if self._membership.table.is_peer(peer) else ():
             if size >= ROUND_BYTES_MAX:
                 break
             if self.rumors.contact(peer.name, rumor, peers):

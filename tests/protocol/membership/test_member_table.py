@@ -112,7 +112,7 @@ def test_lesson_11_a_name_that_died_at_an_address_goes_when_another_one_lives_th
     side.merge(member("b", 1, DEAD))
     side.merge(member("c", 1, generation=2))
     assert (side.state("b"), side.state("c")) == (LEFT, ALIVE)
-    assert side.membership.dead() == []
+    assert side.membership.table.dead() == []
 
 
 def test_lesson_11_a_name_that_moved_away_stays_when_another_one_takes_its_old_address() -> None:

@@ -246,7 +246,7 @@ def test_who_came_back_is_probed_again() -> None:
     side.tick(2.0)
     side.merge(member("b", 1, generation=2))
     assert side.state("b") is ALIVE
-    assert side.membership.dead() == []
+    assert side.membership.table.dead() == []
     assert side.probe().target == "b"
 
 

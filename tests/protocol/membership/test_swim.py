@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from kvgossip.config import Address
 from kvgossip.protocol.model.arrival import Arrival
-from kvgossip.protocol.model.member import Member, MemberState, rank
+from kvgossip.protocol.model.member import Member, MemberState, SyncState, rank
 from kvgossip.protocol.model.now import Now
-from kvgossip.protocol.wire.message import Prune
+from kvgossip.protocol.wire.message import Ack, Ping, Prune
 from kvgossip.protocol.wire.unit import encode
-from tests.protocol.membership.side import Side, record_of
+from tests.protocol.membership.side import Sent, Side, record_of
 from tests.protocol.net import LAN, STRANGER, WALL_MS, Network, address_of, at, member, sends
 from tests.protocol.strategies import members
 
@@ -168,7 +169,7 @@ def test_lesson_12_a_dead_member_is_forgotten_and_no_obituary_brings_it_back() -
     side.merge(member("b", 1, DEAD))
     side.merge(member("b", 1, LEFT))
     assert side.state("b") is None
-    assert side.membership.dead() == []
+    assert side.membership.table.dead() == []
 
 
 # -- this node itself -----------------------------------------------------------------------------
@@ -321,22 +322,108 @@ def test_a_new_suspicion_of_the_next_incarnation_starts_its_time_again() -> None
 # -- the dead -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "gone", [partial(replace, state=DEAD), partial(replace, state=LEFT), Prune.of]
-)
-def test_a_member_that_a_stranger_calls_gone_again_and_again_is_back_by_the_next_round(
+GONE = [partial(replace, state=DEAD), partial(replace, state=LEFT), Prune.of]
+
+
+@pytest.mark.parametrize("gone", GONE)
+def test_a_member_that_a_stranger_calls_gone_is_back_after_one_round_trip(
     gone: Callable[[Member], Member | Prune],
 ) -> None:
-    """Of one that has left, or is pruned, it was a whole period of failure detection: one datagram
-    a second kept it away."""
+    """Neither gossip nor a probe is due so soon."""
     net = Network()
-    net.cluster("a b c", gossip_interval_s=0.2, probe_interval_s=20.0, probe_timeout_s=5.0)
-    for _ in range(5):
-        net.run(1.0)
-        data = LAN.frame([encode(gone(net.replicas["c"].pools.lan.membership.me))])
-        net.perform("a", net.replicas["a"].receive(data, STRANGER, net.now("a")))
-        assert net.state("a", "c") is not ALIVE
-        net.until(lambda: net.sees("a", "b", "c") and net.sees("b", "a", "c"), seconds=0.5)
+    net.cluster("a b c", gossip_interval_s=10.0, probe_interval_s=20.0, probe_timeout_s=5.0)
+    data = LAN.frame([encode(gone(net.replicas["c"].pools.lan.membership.me))])
+    net.perform("a", net.replicas["a"].receive(data, STRANGER, net.now("a")))
+    assert net.state("a", "c") is not ALIVE
+    net.until(lambda: net.sees("a", "b", "c"), seconds=0.2)
+
+
+@pytest.mark.parametrize("later", [0, 60_000])
+@pytest.mark.parametrize("gone", GONE)
+def test_a_member_that_has_refuted_a_word_is_asked_before_the_next_one_is_believed(
+    gone: Callable[[Member], Member | Prune], later: int
+) -> None:
+    net = Network()
+    net.cluster("a b c")
+    for number in range(5):
+        me = net.replicas["c"].pools.lan.membership.me
+        word = gone(replace(me, generation=me.generation + later))
+        net.perform(
+            "a", net.replicas["a"].receive(LAN.frame([encode(word)]), STRANGER, net.now("a"))
+        )
+        assert (net.state("a", "c") is ALIVE) is (number > 0)
+        net.until(lambda: net.sees("a", "b", "c"), seconds=0.2)
+
+
+def wary_of_b(*others: str) -> Side:
+    """b was called gone, and has come back."""
+    side = Side("b", *others)
+    hears(side, member("b", 1, LEFT))
+    side.merge(member("b", 1, generation=2))
+    side.now = at(5.0)
+    return side
+
+
+def hears(side: Side, word: Member, source: Address = STRANGER) -> list[Sent]:
+    before = len(side.sent)
+    side.membership.on_member(word, Arrival(source, side.now, False))
+    return side.sent[before:]
+
+
+def test_a_word_that_its_member_does_not_answer_twice_is_believed() -> None:
+    side = wary_of_b()
+    word = member("b", 1, LEFT, generation=2)
+    ping, passed_on = (sent.message for sent in hears(side, word))
+    assert isinstance(ping, Ping)
+    assert passed_on == word
+    side.tick(5.0 + 0.4)
+    assert side.state("b") is ALIVE
+    again = [sent for sent in side.tick(5.0 + 0.5) if sent.message == ping]
+    assert [sent.reliable for sent in again] == [False, True]
+    assert side.state("b") is ALIVE
+    side.tick(5.0 + 1.0)
+    assert side.state("b") is LEFT
+
+
+def test_of_one_that_has_just_answered_no_word_is_believed_and_nobody_asks_again() -> None:
+    side = wary_of_b()
+    word = member("b", 1, DEAD, generation=2)
+    ping = hears(side, word)[0].message
+    assert isinstance(ping, Ping)
+    side.membership.obituaries.answered(Ack(ping.sequence, "b", 0, 0, SyncState.SETTLED), side.now)
+    assert [sent.message for sent in hears(side, word)] == [word]
+    side.tick(60.0)
+    assert side.state("b") is not DEAD
+
+
+def test_what_a_member_says_of_itself_is_believed_at_once() -> None:
+    side = wary_of_b()
+    assert hears(side, member("b", 1, LEFT, generation=2), address_of(1)) == []
+    assert side.state("b") is LEFT
+
+
+def test_a_minute_after_it_has_refuted_a_member_is_believed_to_be_gone_again() -> None:
+    side = wary_of_b()
+    side.now = at(61.0)
+    hears(side, member("b", 1, LEFT, generation=2))
+    assert side.state("b") is LEFT
+
+
+def test_who_calls_this_node_gone_hears_that_it_lives_and_who_only_suspects_it_does_not() -> None:
+    side = Side("b")
+    assert hears(side, replace(side.membership.me, state=SUSPECT), address_of(1)) == []
+    for _ in range(2):  # it may have heard of the next life, and have missed it
+        (answer,) = hears(side, member("me", 0, LEFT, generation=WALL_MS, site=77), address_of(1))
+        assert answer == (side.membership.me, address_of(1), False)
+    assert side.membership.me.generation == WALL_MS + 1
+
+
+def test_a_stranger_that_calls_a_node_gone_gets_no_more_than_it_has_sent() -> None:
+    net = Network()
+    net.cluster("a b")
+    data = LAN.frame([encode(Prune.of(net.replicas["a"].pools.lan.membership.me))])
+    found = sends(net.replicas["a"].receive(data, STRANGER, net.now("a")))
+    assert sum(len(sent.data) for sent in found if sent.to == STRANGER) <= len(data)
 
 
 def test_who_leaves_hears_nothing_of_it_where_it_says_so_itself() -> None:
