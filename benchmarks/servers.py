@@ -234,7 +234,8 @@ class Runserver(Http):
 
 class Celery(Server):
     """Its broker is a Redis of its own: that of files, which the example has, now and then reads a
-    message of which half is written."""
+    message of which half is written. Processes of its pool may take long to come up: on a machine
+    that is busy Celery would kill each of them after 4 s, for ever."""
 
     title = "celery worker --concurrency 4"
     command = (
@@ -248,6 +249,8 @@ class Celery(Server):
         self._broker = Redis()
         url = f"redis://127.0.0.1:{self._broker.port}/0"
         self.environment |= {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+        with open(self.shop / "celery_app.py", "a") as program:
+            program.write(f"app.conf.worker_proc_alive_timeout = {PATIENCE_S}\n")
         super().start()
 
     def poke(self) -> None:
