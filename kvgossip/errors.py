@@ -5,11 +5,13 @@ from __future__ import annotations
 
 class KVGossipError(Exception):
     """The root of all errors that kvgossip raises on purpose. `hint` says what to do next, in one
-    sentence (may be empty)."""
+    sentence (may be empty); a traceback shows it below the message."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            self.add_note(f"hint: {hint}")
 
 
 class ConfigError(KVGossipError):

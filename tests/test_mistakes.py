@@ -19,6 +19,7 @@ import ssl
 import struct
 import subprocess
 import termios
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -391,9 +392,14 @@ def test_a_port_that_this_user_may_not_have_is_one_sentence(
     monkeypatch.setattr(socket, "create_server", refuse)
     monkeypatch.setattr(sockets, "_bind", refuse)
     for listen in (listening.listen, sockets.bind):
-        with pytest.raises(ConfigError, match=r"^this user may not listen on port 80$") as caught:
+        with pytest.raises(ConfigError, match=r"^this user may not listen on port 80") as caught:
             listen(Address("127.0.0.1", 80))
         assert "CAP_NET_BIND_SERVICE" in caught.value.hint
+
+
+def test_a_traceback_shows_the_hint_of_an_error() -> None:
+    shown = "".join(traceback.format_exception(ConfigError("a is wrong", "write b")))
+    assert shown == "kvgossip.errors.ConfigError: a is wrong\nhint: write b\n"
 
 
 @pytest.mark.parametrize("answer", [b"\x15\x03\x03\x00\x02\x02\x28", b""])

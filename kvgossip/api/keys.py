@@ -147,7 +147,7 @@ class Keys:
         """A key that was deleted has the version of its delete."""
         document = {
             "error": "there is no such key",
-            "hint": "keys are exact, GET /kv?prefix= lists them",
+            "hint": "keys are exact: GET /kv?prefix=, or `kvgossip list`, lists them",
             "key": key,
         }
         return self._answers.json(

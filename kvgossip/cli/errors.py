@@ -59,7 +59,8 @@ def usage_hint(error: Any) -> str:
     """What to do about wrong usage."""
     if getattr(error, "option_name", "").lstrip("-")[:1].isdigit():
         return "a value that begins with '-' stands behind --, as in: kvgossip put KEY -- -1"
-    return "kvgossip --help, or kvgossip COMMAND --help, shows what there is"
+    context = getattr(error, "ctx", None)
+    return f"{'kvgossip' if context is None else context.command_path} --help shows what there is"
 
 
 def usage_message(error: Any) -> str:

@@ -49,7 +49,11 @@ def load(
     for stored in ask_each(url, writes, BATCHES_AT_A_TIME):
         done += stored
         show_progress(f"{done} of {len(items)} keys are stored")
-    say({"loaded": len(items)}, output, f"{len(items)} keys are stored")
+    say(
+        {"loaded": len(items)},
+        output,
+        f"{len(items)} {'key is' if len(items) == 1 else 'keys are'} stored",
+    )
 
 
 def _read(source: str) -> list[Item]:

@@ -26,9 +26,16 @@ def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         rows += (
             _flat(value, f"{prefix}{name}.")
             if isinstance(value, dict)
-            else [(f"{prefix}{name}", value)]
+            else [(f"{prefix}{name}", _shown(value))]
         )
     return rows
+
+
+def _shown(value: Any) -> Any:
+    """As people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def register(app: typer.Typer) -> None:

@@ -46,6 +46,8 @@ def parse_address(text: str, default_port: int) -> Address:
     port = int(found["port"]) if found["port"] else default_port
     if port > 65535:
         raise ConfigError(f"{text!r} is not an address: port {port} is over 65535", _HINT)
+    if (found["host"] or "").isdigit() and not found["port"]:
+        raise ConfigError(f"{text!r} is a port alone", f"write HOST:{text.strip()}")
     return Address(found["six"] or found["host"] or "", port)
 
 

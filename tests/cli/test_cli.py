@@ -291,7 +291,8 @@ def test_the_commands_for_the_cluster_do_what_they_say() -> None:
             "n2",
         }
         assert json.loads(run("status", "-o", "json", "--url", first["url"]).stdout)["name"] == "n1"
-        assert "settled" in run("status", "--url", first["url"]).stdout.decode()
+        shown = run("status", "--url", first["url"]).stdout.decode()
+        assert re.search(r"^settled +yes *$", shown, re.MULTILINE)
 
         assert run("leave", "--url", second["url"]).returncode == 0
         assert two.end()[0] == 0

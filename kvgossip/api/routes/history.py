@@ -81,7 +81,9 @@ class HistoryRoutes(Family):
         entry = next((each.entry for each in entries if each.entry.version == version), None)
         if entry is None:
             text = f"version {version} of this key is not remembered here"
-            return self._answers.problem(404, text, "GET /history/{key} lists those that are")
+            return self._answers.problem(
+                404, text, "GET /history/KEY, or `kvgossip history KEY`, lists those that are"
+            )
         head = f"KV-Version: {version}\r\n"
         if entry.value is None:
             return self._answers.json(

@@ -4,6 +4,7 @@ it is."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,8 +34,15 @@ def _outcomes(trials: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
             yield trial()
         return
     # Spawned, not forked: the bar has a thread, and a fork copies its locks.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    spawn = get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_at_ctrl_c) as pool:
         yield from pool.map(_run, trials, chunksize=max(1, min(64, len(trials) // (8 * workers))))
+
+
+def _end_at_ctrl_c() -> None:
+    """A terminal sends it to all processes: a worker of the pool would take it for the failure of
+    one trial, and begin the next one, while the command waits for it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _run(trial: Callable[[], T]) -> T:

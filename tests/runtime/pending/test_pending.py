@@ -77,7 +77,7 @@ async def test_a_join_that_fails_says_every_reason_once() -> None:
     attempt.resolved("b:1", [])
     attempt.resolved("a:1", [ADDRESS])
     assert attempt.refused(ADDRESS, "another cluster")
-    with pytest.raises(JoinRefusedError, match=r"^b:1 cannot be resolved; another cluster$"):
+    with pytest.raises(JoinRefusedError, match=r"^b:1 cannot be resolved; another cluster"):
         await attempt.wait_until_joined(60)
     with pytest.raises(ConfigError, match="there is nobody to join"):
         await JoinAttempt([]).wait_until_joined(60)
