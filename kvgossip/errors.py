@@ -73,6 +73,10 @@ class NotFoundError(LocalError):
     """There is no member, block or release of this name."""
 
 
+class NoAnswerError(LocalError):
+    """This member cannot be asked, or has not answered in time."""
+
+
 class StillAliveError(LocalError):
     """This member answers probes, so nobody may declare it gone."""
 

@@ -41,6 +41,7 @@ from kvgossip.api.routes.console import ConsoleRoutes
 from kvgossip.api.routes.consul import NOT_OFFERED, ConsulRoutes
 from kvgossip.api.routes.consul_answer import ConsulAnswers
 from kvgossip.api.routes.consul_cluster import ConsulClusterRoutes
+from kvgossip.api.routes.differences import DifferenceRoutes
 from kvgossip.api.routes.events import EventRoutes
 from kvgossip.api.routes.folders import FolderRoutes
 from kvgossip.api.routes.history import HistoryRoutes
@@ -128,6 +129,7 @@ FAMILIES: tuple[type[Family], ...] = (
     BatchRoutes,
     HistoryRoutes,
     ConflictRoutes,
+    DifferenceRoutes,
     ReleaseRoutes,
     WatchRoutes,
     StatusRoutes,
@@ -175,6 +177,7 @@ class ApiServer:
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),
                 ConflictRoutes(node, answers),
+                DifferenceRoutes(node, answers),
                 ReleaseRoutes(node, answers),
                 watching,
                 StatusRoutes(

@@ -25,7 +25,8 @@ from kvgossip.cli.streams import discard_output
 
 MODULES = (
     "agent", "config", "demo", "get", "put", "delete", "list_", "watch", "history", "conflicts",
-    "rollback", "release", "load", "dump", "converge", "members", "status", "ready", "join",
+    "rollback", "release", "load", "dump", "converge", "differences", "exchange", "members",
+    "status", "ready", "join",
     "leave", "settle", "block", "unblock", "force_leave", "export", "import_", "quarantine",
     "keygen", "keyring", "token_", "tls", "doctor", "rtt", "sim", "version",
 )  # fmt: skip

@@ -88,6 +88,13 @@ class Client(Conversation):
         """The value that the key had in this version."""
         return self._call("GET", f"{_path_of(key, '/history/')}?{_query({'version': version})}")
 
+    def member_value(self, key: str, member: str) -> Reply:
+        """The value that this member has under the key."""
+        return self._call("GET", f"{_path_of(key, '/differences/')}?{_query({'member': member})}")
+
+    def exchange(self, member: str) -> Any:
+        return self._command("/exchange", {"member": member})
+
     def document(self, path: str, **query: str) -> Any:
         """What GET of this path answers, JSON."""
         return _document(self._call("GET", f"{path}?{_query(query)}" if query else path))

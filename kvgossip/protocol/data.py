@@ -12,6 +12,7 @@ from xxhash import xxh3_64_intdigest
 
 from kvgossip.config import Config
 from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.anti_entropy.inspections import Inspections
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
@@ -58,6 +59,7 @@ class Data:
         self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
         self.surveys = Surveys(outbox, rng)
+        self.inspections = Inspections(config, self.store, outbox, rng)
         self.acks = AckTracker(outbox, rng, pools.enquire, pools.state_of)
         self.set_back = SetBack(begin_life, rng, outbox, counters)
         self.tombstones = Tombstones(

@@ -20,7 +20,7 @@ from kvgossip.protocol.model.change import Changed, Conflict, Persist
 from kvgossip.protocol.model.entry import make_record, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import Peer, PoolKind
-from kvgossip.protocol.wire.message import Condition, Holding, Precision, Sight
+from kvgossip.protocol.wire.message import Condition, Holding, Notice, Precision, Sight
 from kvgossip.protocol.wire.overview_messages import Overview
 from kvgossip.protocol.wire.release_messages import AppliedBy
 
@@ -188,6 +188,39 @@ class OverviewReported:
     overview: Overview
 
 
+Theirs = bytes | Notice | None
+"""What a member has under a key: its record; a notice of one that is too long for this node; or
+nothing."""
+
+
+class Differing(NamedTuple):
+    """A key that differs: the record that is here, and what the member has."""
+
+    key: str
+    here: bytes | None
+    there: Theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """An inspection is over. `fault`: why it ended before its end; empty where it did not.
+
+    `found`: keys that were sought and differ. `keys`: by how many the member differs in all, as
+    `precision` has it. `matching`: how many of them were sought, of those that were looked at;
+    `whole`: all were. `unreadable`: how many of its records this node cannot read.
+    """
+
+    ticket: int
+    peer: Peer
+    fault: str
+    found: tuple[Differing, ...]
+    keys: int
+    precision: Precision
+    matching: int
+    whole: bool
+    unreadable: int
+
+
 @dataclass(frozen=True, slots=True)
 class Exchanged:
     """An exchange that this node began is over, `completed` or cut. `took_s`: since its first
@@ -283,5 +316,5 @@ Effect = (
     Send | Changed | Conflict | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged
     | Settled | Resolve | Joined | JoinRefused | Log | Departed
     | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed
-    | AppliedReported | Examined | OverviewReported | Exchanged
+    | AppliedReported | Examined | OverviewReported | Exchanged | Inspected
 )  # fmt: skip

@@ -22,9 +22,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 
-from kvgossip.config import Address, Config, wan_config
+from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.acks.write_concern import WriteConcern
+from kvgossip.protocol.anti_entropy.inspection import Sought
 from kvgossip.protocol.anti_entropy.survey import question
 from kvgossip.protocol.data import Data
 from kvgossip.protocol.doctor.shell_report import ShellReport
@@ -44,14 +45,12 @@ from kvgossip.protocol.pools.farewell import Farewell
 from kvgossip.protocol.pools.piggyback import Piggyback
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.pool_set import PoolSet
-from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
+from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import clock_fact
 from kvgossip.protocol.store.capacity import Capacity
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
-from kvgossip.protocol.wire.message import KeyringAction, Message
-from kvgossip.protocol.wire.overview_messages import AskOverview
-from kvgossip.protocol.wire.release_messages import AskApplied
+from kvgossip.protocol.wire.message import KeyringAction
 from kvgossip.protocol.writes import BatchWritten, Restored, Writes, Written
 
 
@@ -112,10 +111,10 @@ class Replica:
         self._saved, self.hlc, self.store = data.saved, data.hlc, data.store
         self._own_facts = data.own_facts
         self.readiness, self.clock_guard, self.disk = data.readiness, data.clock_guard, data.disk
-        self.surveys, self.acks, self.merging = data.surveys, data.acks, data.merging
+        self.surveys, self.inspections, self.acks = data.surveys, data.inspections, data.acks
         self.tombstones, self.set_back = data.tombstones, data.set_back
         self.settling, self.cluster_id = data.settling, data.cluster_id
-        self.left_out = data.left_out
+        self.merging, self.left_out = data.merging, data.left_out
         self.batches = Batches(2 * config.exchange_timeout_s)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         #: what others hear of this node's HTTP
@@ -124,41 +123,10 @@ class Replica:
         self.readiness.add_notices(self.capacity.notices)
         self._writes = Writes(config, data, self.capacity)
         self._farewell = Farewell(self.pools, config.gossip_interval_s)
-        self._open_pools(address, wan_address or config.wan, rng, now)
+        shared, wan = _shared(self, rng), wan_address or config.wan
+        self.pools.open(shared, self._saved, self.site, address, wan, now)
+        self._piggyback = Piggyback(config, self.pools.lan, shared)
         self.settling.begin()
-
-    def _open_pools(self, lan: Address, wan: Address, rng: Random, now: Now) -> None:
-        shared = Shared(
-            store=self.store,
-            tombstones=self.tombstones,
-            merging=self.merging,
-            settling=self.settling,
-            cluster_id=self.cluster_id,
-            acks=self.acks,
-            batches=self.batches,
-            surveys=self.surveys,
-            left_out=self.left_out,
-            clock_guard=self.clock_guard,
-            readiness=self.readiness,
-            key_rotation=self.key_rotation,
-            blocklist=self.blocklist,
-            keyring=self.keyring,
-            identity=self.identity,
-            pools=self.pools,
-            outbox=self.outbox,
-            rng=rng,
-            disk_problem=self.disk.problem,
-            shell_report=self.shell_report,
-        )
-        places = [(PoolKind.LAN, self.config, lan)]
-        if self.config.gateway:
-            places.append((PoolKind.WAN, wan_config(self.config), wan))
-        for kind, config, address in places:
-            generation = next_generation(self._saved.generation(kind), now, self.outbox)
-            gateway = self.config.gateway
-            me = own_record(config, address, generation, self.site, self.identity, gateway=gateway)
-            self.pools.append(Pool(config, kind, me, shared, self._saved.peers(kind), now))
-        self._piggyback = Piggyback(self.config, self.pools.lan, shared)
 
     # -- writes -----------------------------------------------------------------------------------
 
@@ -232,27 +200,31 @@ class Replica:
         self, ticket: int, now: Now, prefix: str | None = None, *, overviews: bool = False
     ) -> list[Effect]:
         """Ask all reachable members by how much they differ: Surveyed, with this ticket, tells each
-        answer, until it is cancelled. `prefix`: ask instead what their processes made of the
-        releases there; then it is AppliedReported. `overviews`: what they say of themselves;
-        OverviewReported. Raises OverloadedError.
-        """
-        number, me = self.surveys.begin(ticket, self.store.digest), self.config.name
-        asked: Message
-        if overviews:
-            asked = AskOverview(number, me)
-        elif prefix is not None:
-            asked = AskApplied(number, me, prefix)
-        else:
-            asked = question(self.store, number, me)
+        answer, until it is cancelled. `prefix`: instead what their processes made of the releases
+        there; AppliedReported. `overviews`: what they say of themselves; OverviewReported. Raises
+        OverloadedError."""
+        store, number = self.store, self.surveys.begin(ticket, self.store.digest)
+        asked = question(store, number, self.config.name, prefix, overviews=overviews)
         for pool, member in self.pools.surveyed():
             pool.outbox.send(asked, member.address, reliable=True)
         return self._drain()
 
+    def compare(
+        self, name: str, now: Now, sought: Sought | None = None, ticket: int = 0
+    ) -> list[Effect]:
+        """Exchange with this member now; Exchanged tells the end. `sought`: only find out which
+        keys differ; Inspected, with this ticket. Raises as PoolSet.exchange, Inspections.begin."""
+        if sought is None:
+            self.pools.exchange(name, now)
+        else:
+            self.inspections.begin(ticket, self.pools.way_to(name), sought)
+        return self._drain()
+
     def cancel(self, ticket: int, now: Now) -> list[Effect]:
-        """Nobody waits under this ticket any more, for a write or a survey. Harmless when it is
-        over."""
+        """Nobody waits under this ticket any more. Harmless when it is over."""
         self.acks.cancel(ticket)
         self.surveys.end(ticket)
+        self.inspections.end(ticket)
         return self._drain()
 
     # -- the disk ---------------------------------------------------------------------------------
@@ -306,6 +278,7 @@ class Replica:
     ) -> list[Effect]:
         """A reliable frame to this address could not be delivered, or its link broke."""
         self.in_pool(pool).unreachable(address, now)
+        self.inspections.unreachable(address)
         self.key_rotation.unreachable(address, now, pool)
         return self._drain()
 
@@ -494,3 +467,30 @@ class Replica:
             "entries_left_out": len(self.left_out.keys),
         }
         return {**counters, **sizes, **self.tombstones.statistics()}
+
+
+def _shared(replica: Replica, rng: Random) -> Shared:
+    """The state that all its pools share."""
+    return Shared(
+        store=replica.store,
+        tombstones=replica.tombstones,
+        merging=replica.merging,
+        settling=replica.settling,
+        cluster_id=replica.cluster_id,
+        acks=replica.acks,
+        batches=replica.batches,
+        surveys=replica.surveys,
+        inspections=replica.inspections,
+        left_out=replica.left_out,
+        clock_guard=replica.clock_guard,
+        readiness=replica.readiness,
+        key_rotation=replica.key_rotation,
+        blocklist=replica.blocklist,
+        keyring=replica.keyring,
+        identity=replica.identity,
+        pools=replica.pools,
+        outbox=replica.outbox,
+        rng=rng,
+        disk_problem=replica.disk.problem,
+        shell_report=replica.shell_report,
+    )

@@ -109,7 +109,7 @@ class Driver:
             Resolve: self._resolve,
             JoinRefused: self._join_refused,
             MemberChanged: self._member_changed,
-            Exchanged: lambda effect: self.publisher.events.exchanged(effect, self.clocks()),
+            Exchanged: self._exchanged,
             Dropped: self._dropped,
             Quarantined: self._quarantined,
             Expired: lambda effect: self.publisher.publish(effect.change, self.clocks()),
@@ -271,6 +271,10 @@ class Driver:
         else:
             self.quarantine.add(effect)
         self.publisher.publish(effect.change, self.clocks())
+
+    def _exchanged(self, effect: Exchanged) -> None:
+        self.publisher.events.exchanged(effect, self.clocks())
+        self.callers.exchanged(effect)
 
     def _resolve(self, effect: Resolve) -> None:
         task = self._loop.create_task(self._look_up(effect.target, effect.pool))

@@ -16,6 +16,7 @@ from typing import Any
 from kvgossip.config import Address, Config
 from kvgossip.errors import LocalError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
+from kvgossip.protocol.effect import Exchanged
 from kvgossip.protocol.key_rotation import parse_order
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import Entry
@@ -35,6 +36,7 @@ from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
 from kvgossip.runtime.reading import Reading
 from kvgossip.runtime.reports.applied import AppliedSurveys
 from kvgossip.runtime.reports.cluster import ClusterReports
+from kvgossip.runtime.reports.differences import Differences, Inspector
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
@@ -43,6 +45,7 @@ from kvgossip.runtime.writes import Batch, Written
 
 JOIN_S = 10.0
 CONVERGE_TIMEOUT_S = 2.0
+EXCHANGE_TIMEOUT_S = 30.0
 WAIT_TIMEOUT_S = 5.0
 FOUNDING_GRACE_S = 0.1
 
@@ -349,6 +352,23 @@ class Node(Reading):
         """Ask all members, a gateway those of the WAN pool too, how their data differs, sorted by
         pool and name (see pending/survey.py). Who is late is there without an answer."""
         return await self._running.callers.compare(timeout_s, self._clocks)
+
+    async def differences(self, member: str, prefix: str = "", limit: int = 100) -> Differences:
+        """Which keys that start with `prefix` differ from this member, at most `limit`, sorted:
+        what each of the two has, and why that stays so (reports/differences.py). Repairs nothing.
+        Raises NotFoundError, NoAnswerError where it cannot be asked or is silent, OverloadedError.
+        """
+        return await Inspector(self._running).differences(member, prefix, limit)
+
+    async def entry_at(self, member: str, key: str) -> Entry | None:
+        """What this member has under the key: perhaps a tombstone; None: nothing. Raises as
+        `differences`."""
+        return await Inspector(self._running).value(member, key)
+
+    async def exchange(self, member: str, timeout_s: float = EXCHANGE_TIMEOUT_S) -> Exchanged:
+        """Exchange with this member now, and return when that is over, completed or cut. Raises as
+        `differences`; and ConfigError where anti_entropy is off."""
+        return await self._running.callers.exchange(member, timeout_s)
 
     @property
     def applied(self) -> AppliedSurveys:

@@ -12,7 +12,10 @@ asked_exchange   what the passive side keeps of an exchange
 answers          answers to the questions, as functions of the store alone
 futility         differences that exchanges do not repair are given up
 keeper           the entries that came are kept, on either side
+objections       why one side would not take what the other one has
 left_out         the entries that peers leave out, since they are too long for this node
 difference       an estimate of how many keys differ
+inspection       which keys differ from a member; repairs nothing
+inspections      those under way
 survey           by how many keys each member differs now; repairs nothing
 """

@@ -43,6 +43,13 @@ class Futility:
     def differs(self, peer: str, root: int) -> bool:
         """A probe has shown this root of the peer, which is not ours: true if it is given up."""
         self._roots[peer] = root
+        return self.gave_up(peer)
+
+    def gave_up(self, peer: str) -> bool:
+        """True if the last exchanges brought nothing, and neither root has changed since."""
+        root = self._roots.get(peer)
+        if root is None:
+            return False
         given_up = Futile(FUTILE_MAX, self._store.digest.root, root)
         return self._futile.get(peer, NEVER) == given_up
 

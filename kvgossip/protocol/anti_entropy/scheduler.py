@@ -109,7 +109,7 @@ class ExchangeScheduler:
         self._unequal_since_s: dict[str, float] = {}
         #: by name, when the last exchange with that peer completed, monotonic seconds
         self._last_with_s: dict[str, float] = {}
-        self._futility = Futility(store, outbox)
+        self.futility = Futility(store, outbox)
         #: the time at which the sketch was worked on last, monotonic seconds
         self._folded_s = now.monotonic_s
         #: the time at which an exchange with a random peer is due, monotonic seconds
@@ -140,9 +140,9 @@ class ExchangeScheduler:
         difference."""
         if root == self._store.digest.root:
             self._unequal_since_s.pop(peer, None)
-            self._futility.equals(peer)
+            self.futility.equals(peer)
             return
-        if self._futility.differs(peer, root):
+        if self.futility.differs(peer, root):
             return
         since_s = self._unequal_since_s.setdefault(peer, now.monotonic_s)
         settling_s = self._config.rumor_settling_s
@@ -349,7 +349,7 @@ class ExchangeScheduler:
         self.completed += 1
         self.completed_s = self._last_with_s[exchange.peer] = now.monotonic_s
         self._unequal_since_s.pop(exchange.peer, None)
-        self._futility.judge(exchange)
+        self.futility.judge(exchange)
         self._tell(exchange, now, completed=True)
         self._merging.exchanged(
             Peer(self._kind, exchange.peer), exchange.peer_sync_state, exchange.began_s, now
@@ -385,7 +385,7 @@ class ExchangeScheduler:
             "exchanges_completed": self.completed,
             "exchanges_cut": self.cut,
             "exchanges_too_slow": self.slow,
-            "exchanges_futile": self._futility.count,
+            "exchanges_futile": self.futility.count,
             "exchange_rounds": self.rounds,
             "exchange_news": self.news,
         }
@@ -395,4 +395,4 @@ class ExchangeScheduler:
         self._last_with_s.pop(peer, None)
         self._slots.forget(peer)
         self.responder.forget(peer)
-        self._futility.forget(peer)
+        self.futility.forget(peer)

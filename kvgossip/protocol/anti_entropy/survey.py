@@ -21,7 +21,7 @@ in one of 65,536 positions, count as one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from random import Random
 
 from kvgossip.errors import OverloadedError, RemoteError
@@ -34,16 +34,22 @@ from kvgossip.protocol.store.sketch import SYMBOLS_MAX, shortened
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.store.symbols import SYMBOL_BYTES
 from kvgossip.protocol.wire.message import Measure, Measured, Precision
-from kvgossip.protocol.wire.overview_messages import Overview
-from kvgossip.protocol.wire.release_messages import AppliedHere
+from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
+from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
 
 SYMBOLS = 512
 SURVEYS_MAX = 64
 NUMBER_BITS = 32
 
 
-def question(store: Store, number: int, sender: str) -> Measure:
-    """The message that asks."""
+def question(
+    store: Store, number: int, sender: str, prefix: str | None = None, *, overviews: bool = False
+) -> Measure | AskApplied | AskOverview:
+    """The message that asks; `prefix` and `overviews` as in Replica.survey."""
+    if overviews:
+        return AskOverview(number, sender)
+    if prefix is not None:
+        return AskApplied(number, sender, prefix)
     symbols = store.sketch.prefix(SYMBOLS) if store.sketch.ready else b""
     return Measure(
         number=number,
@@ -66,19 +72,17 @@ def measure(store: Store, asked: Measure) -> tuple[int, Precision]:
     symbols = shortened(asked.symbols, SYMBOLS)
     found = store.sketch.decode(symbols) if symbols and store.sketch.ready else None
     if found is not None:
-        return _keys_of(found, store), Precision.EXACT
+        return differing_keys_in(found, store.find(found)), Precision.EXACT
     keys, is_all = estimated_keys(store.digest, asked.parities)
     return max(1, round(keys)), Precision.ESTIMATE if is_all else Precision.AT_LEAST
 
 
-def _keys_of(fingerprints: Iterable[int], store: Store) -> int:
-    """A key that both have in different versions shows as two fingerprints in one position, one of
-    them ours."""
-    all_of_them = list(fingerprints)
-    here = store.find(all_of_them)
+def differing_keys_in(fingerprints: Iterable[int], here: Collection[int]) -> int:
+    """How many keys have these fingerprints, of which those of `here` are of this side: a key that
+    both have in different versions shows as two in one position, one of them ours."""
     ours: dict[int, int] = {}
     theirs: dict[int, int] = {}
-    for fingerprint in all_of_them:
+    for fingerprint in fingerprints:
         counts = ours if fingerprint in here else theirs
         position = fingerprint >> (64 - POSITION_BITS)
         counts[position] = counts.get(position, 0) + 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kvgossip.protocol.acks.inquiry import VersionQueries
-from kvgossip.protocol.anti_entropy.scheduler import ExchangeScheduler
+from kvgossip.protocol.anti_entropy.scheduler import Answer, ExchangeScheduler
 from kvgossip.protocol.doctor.examination import Doctor
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
@@ -11,7 +11,7 @@ from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.pools.dispatch import Handler
 from kvgossip.protocol.pools.probe_answers import ProbeAnswers
-from kvgossip.protocol.pools.shared import KeyringHandlers
+from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
 from kvgossip.protocol.wire.exchange_messages import (
@@ -65,10 +65,11 @@ def handlers_of(
     exchanges: ExchangeScheduler,
     doctor: Doctor,
     survey_answers: SurveyAnswers,
-    key_rotation: KeyringHandlers,
+    shared: Shared,
 ) -> dict[type, Handler]:
     """By the type of the message. Refusals, and what is handled as a whole frame (gossip with its
     rumors, joins with their members), are the matter of dispatch.py."""
+    inspections, key_rotation = shared.inspections, shared.key_rotation
     handlers: dict[type, Handler] = {
         Ping: probe_answers.on_ping,
         Ack: probe_answers.on_ack,
@@ -97,11 +98,16 @@ def handlers_of(
         KeyringReport: lambda report, arrival: key_rotation.on_report(report, arrival, kind),
     }
 
+    def on_answer(answer: Answer, arrival: Arrival) -> None:
+        if isinstance(answer, (Merged, Concluded)) or not inspections.heard(answer, arrival):
+            exchanges.on_answer(answer, arrival)
+
     def on_other_positions(answer: OtherPositions, arrival: Arrival) -> None:
+        inspections.declined(answer, arrival)
         probe_answers.knows_more(exchanges.declined(answer, arrival.now), arrival.now)
 
     questions = (Sketch, Compare, Leaves, Want, Push, Conclude)
     answers = (Decoded, Symbols, Differ, Entries, Merged, Concluded)
     handlers[OtherPositions] = on_other_positions
     handlers |= dict.fromkeys(questions, exchanges.responder.on_question)
-    return handlers | dict.fromkeys(answers, exchanges.on_answer)
+    return handlers | dict.fromkeys(answers, on_answer)

@@ -249,7 +249,7 @@ class Pool:
                 exchanges=self.exchanges,
                 doctor=self.doctor,
                 survey_answers=SurveyAnswers(self.own_overview, self.kind, shared, self.outbox),
-                key_rotation=shared.key_rotation,
+                shared=shared,
             ),
             self.joining,
             gate=self.gate,

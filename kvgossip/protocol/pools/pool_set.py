@@ -6,14 +6,17 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from kvgossip.config import Config
-from kvgossip.errors import ConfigError, NotFoundError, StillAliveError
+from kvgossip.config import Address, Config, wan_config
+from kvgossip.errors import ConfigError, NoAnswerError, NotFoundError, StillAliveError
 from kvgossip.protocol.acks.write_concern import Candidate, Group, WriteConcern, groups_of
+from kvgossip.protocol.anti_entropy.inspections import Way
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
+from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
+from kvgossip.protocol.saved_state import SavedState
 from kvgossip.protocol.wire.message import Enquire, Prune
 
 _LAN = PoolKind.LAN
@@ -29,8 +32,17 @@ class PoolSet:
         #: the LAN pool, then the WAN pool
         self.all: list[Pool] = []
 
-    def append(self, pool: Pool) -> None:
-        self.all.append(pool)
+    def open(
+        self, shared: Shared, saved: SavedState, site: int, lan: Address, wan: Address, now: Now
+    ) -> None:
+        """Fill it, for the life `site`; peers reach it at these addresses."""
+        gateway, places = self._config.gateway, [(PoolKind.LAN, self._config, lan)]
+        if gateway:
+            places.append((PoolKind.WAN, wan_config(self._config), wan))
+        for kind, config, address in places:
+            generation = next_generation(saved.generation(kind), now, shared.outbox)
+            me = own_record(config, address, generation, site, shared.identity, gateway=gateway)
+            self.all.append(Pool(config, kind, me, shared, saved.peers(kind), now))
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(self.all)
@@ -173,7 +185,56 @@ class PoolSet:
         known = self.of(peer.pool).membership.members.get(peer.name)
         return None if known is None else known.state
 
+    def way_to(self, name: str) -> Way:
+        """How a member is asked over a link. Raises NotFoundError for a name that is not known or
+        is this node's, NoAnswerError for a member that cannot be asked."""
+        pool, member = self._reachable(name)
+        membership = pool.membership
+        return Way(
+            Peer(pool.kind, name),
+            member.address,
+            pool.outbox,
+            pool.exchanges.responder.backlog,
+            membership.table.digest,
+        )
+
+    def _reachable(self, name: str) -> tuple[Pool, Member]:
+        if name == self._config.name:
+            raise NotFoundError(f"{name!r} is this node itself", "name another member")
+        known = [
+            (pool, pool.membership.members[name])
+            for pool in self.all
+            if name in pool.membership.members and not pool.is_reached_in_lan(name)
+        ]
+        if not known:
+            raise NotFoundError(
+                f"no member is named {name!r}", "`kvgossip members` shows who is known"
+            )
+        pool, member = known[0]
+        if self._blocklist.covers(member):
+            raise NoAnswerError(
+                f"this node blocks {name!r}, so it hears nothing of it",
+                f"take the block back: `kvgossip unblock` of {name}, or of its address or network",
+            )
+        if not member.reachable:
+            raise NoAnswerError(
+                f"the member {name!r} is {member.state.name.lower()}", "start it, and ask again"
+            )
+        return pool, member
+
     # -- orders of the operator -------------------------------------------------------------------
+
+    def exchange(self, name: str, now: Now) -> Peer:
+        """Begin an exchange with this member at once, as soon as there is room for one. Raises as
+        `way_to`, and ConfigError on a node that does none."""
+        pool, _ = self._reachable(name)
+        if not self._config.anti_entropy:
+            raise ConfigError(
+                "anti_entropy is off on this node, so it exchanges with nobody",
+                "start it with anti_entropy = true",
+            )
+        pool.exchanges.start(name, now, differs=True)
+        return Peer(pool.kind, name)
 
     def block(self, target: str, now: Now) -> None:
         if target == self._config.name:

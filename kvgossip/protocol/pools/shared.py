@@ -11,6 +11,7 @@ from typing import Protocol
 
 from kvgossip.config import Address, Config
 from kvgossip.protocol.acks.tracker import AckTracker
+from kvgossip.protocol.anti_entropy.inspections import Inspections
 from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
@@ -79,6 +80,7 @@ class Shared:
     acks: AckTracker
     batches: Batches
     surveys: Surveys
+    inspections: Inspections
     left_out: LeftOut
     clock_guard: ClockGuard
     readiness: Readiness

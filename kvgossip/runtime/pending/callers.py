@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Any
 
 from kvgossip.config import Address, check_target, parse_address
-from kvgossip.errors import KeyringError, LocalError, NotSettledError
+from kvgossip.errors import KeyringError, LocalError, NoAnswerError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
+from kvgossip.protocol.anti_entropy.inspection import Sought
 from kvgossip.protocol.effect import (
     AckReceived,
     AppliedReported,
@@ -22,6 +23,8 @@ from kvgossip.protocol.effect import (
     DoctorReport,
     Effect,
     Examined,
+    Exchanged,
+    Inspected,
     Joined,
     JoinRefused,
     KeyringReported,
@@ -40,6 +43,10 @@ from kvgossip.runtime.pending.survey import Comparison, Survey, comparison
 from kvgossip.runtime.pending.write_acks import OnAck, WriteAcks
 
 FAREWELL_TIMEOUT_S = 5.0
+SILENT_HINT = (
+    "a member is silent that blocks this node, has anti_entropy off, or is about to be found dead: "
+    "`kvgossip doctor` looks"
+)
 
 Submit = Callable[[Callable[[Now], Sequence[Effect]]], None]
 """Takes an input of the replica, which needs but the time, and performs its effects."""
@@ -65,6 +72,12 @@ class Callers:
             "the node stopped while it was examining others"
         )
         self._surveys = Pending[int, Survey[Any]]("the node stopped while it was asking the others")
+        self._inspections = Pending[int, Answer[Inspected]](
+            "the node stopped while it was comparing its data with a member's"
+        )
+        self._exchanges = Pending[Peer, Answer[Exchanged]](
+            "the node stopped during an exchange", "another node goes on with it"
+        )
         self._writes = Pending[int, WriteAcks](
             "the node stopped while a write waited", "the write stands where it has arrived"
         )
@@ -77,6 +90,7 @@ class Callers:
             Surveyed: self._surveyed,
             AppliedReported: self._surveyed,
             OverviewReported: self._surveyed,
+            Inspected: self._inspected,
             AckReceived: self._acked,
             WriteConcernEnded: self._write_ended,
         }
@@ -89,6 +103,8 @@ class Callers:
             self._rotations,
             self._examinations,
             self._surveys,
+            self._inspections,
+            self._exchanges,
             self._writes,
         ):
             pending.close()
@@ -245,6 +261,57 @@ class Callers:
         survey = self._surveys.get(effect.ticket)
         if survey is not None:
             survey.answered(effect)
+
+    # -- one member -------------------------------------------------------------------------------
+
+    async def inspect(self, name: str, sought: Sought, timeout_s: float) -> Inspected:
+        """Which keys differ from this member. Raises NoAnswerError where it does not say so in
+        time, and as Replica.compare."""
+        ticket = next(self._tickets)
+        answer = self._inspections.begin(ticket, Answer())
+        try:
+            self._submit(lambda now: self._replica.compare(name, now, sought, ticket))
+            async with asyncio.timeout(timeout_s):
+                inspected = await answer.wait()
+        except TimeoutError:
+            raise NoAnswerError(
+                f"the member {name!r} has not said within {timeout_s:g} s what it has", SILENT_HINT
+            ) from None
+        finally:
+            self._inspections.end(ticket)
+            if not self._closed:
+                self._submit(lambda now: self._replica.cancel(ticket, now))
+        if inspected.fault:
+            raise NoAnswerError(
+                f"the data of {name!r} could not be compared: {inspected.fault}", "ask again"
+            )
+        return inspected
+
+    def _inspected(self, effect: Inspected) -> None:
+        answer = self._inspections.get(effect.ticket)
+        if answer is not None:
+            answer.give(effect)
+
+    async def exchange(self, name: str, timeout_s: float) -> Exchanged:
+        """Exchange with this member now; who asks during one gets its end. Raises NoAnswerError
+        where it takes longer, and as Replica.compare."""
+        peer = self._replica.pools.way_to(name).peer
+        answer = self._exchanges.get(peer) or self._exchanges.begin(peer, Answer())
+        try:
+            self._submit(lambda now: self._replica.compare(name, now))
+            async with asyncio.timeout(timeout_s):
+                return await answer.wait()
+        except TimeoutError:
+            raise NoAnswerError(
+                f"no exchange with {name!r} was over within {timeout_s:g} s",
+                f"one that has begun goes on: the events show its end. {SILENT_HINT}",
+            ) from None
+
+    def exchanged(self, effect: Exchanged) -> None:
+        """An exchange of this node is over."""
+        answer = self._exchanges.end(effect.peer)
+        if answer is not None:
+            answer.give(effect)
 
     # -- acks of writes ---------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 status        a node's own view of itself, with all counters
 doctor        the findings of the doctor, the members, and their sight of each other
 applied       what the processes of all members made of releases
+differences   the keys that differ from a member, and why that stays so
 round_trip    the way between two members, measured and estimated
 cluster       the whole cluster, as this node sees it and its members tell of themselves
 cluster_report    what it says

@@ -40,6 +40,9 @@ MAY: dict[str, set[str]] = {
     "POST /batch": {WRITER, ADMIN},
     "GET /history/{key}": {READER, ADMIN},
     "GET /conflicts": {READER, ADMIN},
+    "GET /differences": {READER, ADMIN},
+    "GET /differences/{key}": {READER, ADMIN},
+    "POST /exchange": {ADMIN},
     "GET /releases/{key}": {READER, ADMIN},
     "PUT /releases/{key}": {WRITER, ADMIN},
     "POST /releases/{key}": {WRITER, ADMIN},
@@ -87,6 +90,7 @@ QUERIES = {
     "GET /kv": "?prefix=app/",
     "GET /folders": "?prefix=app/",
     "GET /conflicts": "?prefix=app/",
+    "GET /differences": "?member=x&prefix=app/",
     "GET /watch": "?prefix=app/&poll&timeout=0",
 }
 BODIES = {"POST /batch": b'{"operations": [{"put": "app/a", "value": "1"}]}'}

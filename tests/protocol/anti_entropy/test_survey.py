@@ -68,7 +68,9 @@ def test_a_small_difference_is_told_exactly_whoever_has_the_newer_version(keys: 
 
 
 def asked_of(store: Store) -> Measure:
-    return question(store, store.digest.numbered(1), "a")
+    asked = question(store, store.digest.numbered(1), "a")
+    assert isinstance(asked, Measure)
+    return asked
 
 
 def test_a_larger_difference_is_an_estimate_and_a_very_large_one_a_lower_bound() -> None:
