@@ -23,6 +23,7 @@ export class Detail {
       value: null,
       entry: null,
       history: [],
+      conflicts: [],
       view: null,
       whole: false,
       compared: null,
@@ -43,10 +44,11 @@ export class Detail {
   async load() {
     const { key, signal } = this
     try {
-      const [response, page, past] = await Promise.all([
+      const [response, page, past, lost] = await Promise.all([
         ask(keyPath('kv', key), { also: [404], signal }),
         json(path('kv', { prefix: key, limit: 1 }), { signal }),
         ask(keyPath('history', key), { also: [404], signal }),
+        json(path('conflicts', { prefix: key }), { signal }),
       ])
       const data = new Uint8Array(await response.arrayBuffer())
       const history = past.ok ? (await past.json()).versions : []
@@ -59,7 +61,8 @@ export class Detail {
           }
         : null
       this.entry = page.entries.find((each) => each.key === key) ?? null
-      Object.assign(this, { history, error: null, newer: false })
+      const conflicts = lost.conflicts.filter((each) => each.key === key)
+      Object.assign(this, { history, conflicts, error: null, newer: false })
       this.readShort().catch(() => {})
     } catch (error) {
       if (signal.aborted || key !== this.key) return
@@ -190,11 +193,51 @@ export class Detail {
           h('br'),
           this.error.hint,
         ),
+      this.drawConflict(),
       this.value
         ? this.drawValue()
         : !this.error && h('p', { class: 'empty' }, 'There is no such key now.'),
       drawHolders(this.holders),
       this.history.length > 0 && this.drawHistory(),
+    )
+  }
+
+  // Of the last conflict, while nobody has written since: what was kept, and what was lost.
+  drawConflict() {
+    const present = this.history.find((each) => each.present)?.version ?? this.value?.version
+    const found = this.conflicts.filter(({ kept }) => kept.version === present)
+    if (!found.length) return null
+    const name = ({ by, site }) => by ?? this.writer(site)
+    return h(
+      'div',
+      { class: 'note bad conflict', role: 'alert' },
+      h('b', {}, 'Two writes did not know of each other: one was lost.'),
+      found.map(({ lost, kept }) =>
+        h(
+          'div',
+          { key: lost.version, class: 'line' },
+          h(
+            'span',
+            { title: `${lost.version} has lost to ${kept.version}` },
+            `${name(lost)} ${lost.deleted ? 'deleted it' : `wrote ${bytes(lost.bytes)}`} at `,
+            `${clock(lost.written_ms)}; ${name(kept)}’s is kept, of ${clock(kept.written_ms)}.`,
+          ),
+          !lost.deleted &&
+            h(
+              'button',
+              {
+                'aria-expanded': this.compared?.version === lost.version,
+                onclick: () => this.compare(lost.version),
+              },
+              'Compare',
+            ),
+          h(
+            'button',
+            { onclick: () => (lost.deleted ? this.remove() : this.rollBack(lost.version)) },
+            lost.deleted ? 'Delete it again' : 'Restore the other',
+          ),
+        ),
+      ),
     )
   }
 
@@ -289,6 +332,8 @@ export class Detail {
       { key: version, class: present ? 'present' : null },
       h('b', { class: 'mono' }, deleted ? 'deleted' : (this.short.get(version) ?? bytes(size))),
       present ? ' now ' : ' ',
+      this.conflicts.some(({ lost }) => lost.version === version) &&
+        h('span', { class: 'lost', title: 'the other writer had not seen it' }, ' lost unseen '),
       h(
         'small',
         { title: version },

@@ -155,6 +155,12 @@ class Cluster {
       h(
         'div',
         { class: 'line' },
+        member.same === false &&
+          h(
+            'a',
+            { href: `#convergence?member=${encodeURIComponent(member.name)}` },
+            'Show which keys differ',
+          ),
         member.state === 'dead' &&
           h(
             'button',

@@ -1,6 +1,7 @@
 // Convergence: who has the same data, what exchanges had to bring, and how that went for an hour.
 
 import { every, follow, json } from '../api.js'
+import { Differences } from '../differences.js'
 import { h } from '../dom.js'
 import { drawExchanges, lastWith, SPAN_S, wordsOf } from '../exchanges.js'
 import { ago, clock, count, number } from '../format.js'
@@ -51,13 +52,16 @@ const PLOTS = [
 ]
 
 export function open(view) {
-  return new Convergence(view)
+  const page = new Convergence(view)
+  page.go(view.query)
+  return page
 }
 
 class Convergence {
   constructor(view) {
     Object.assign(this, { view, series: null, exchanges: [], missed: 0, all: false })
     const changed = () => this.draw()
+    this.differences = new Differences({ signal: view.signal, changed })
     this.plots = PLOTS.map((each) => new Plot({ ...each, changed }))
     this.table = new Table({
       label: 'Who has the same data',
@@ -74,6 +78,10 @@ class Convergence {
       view.signal,
     )
     follow('events?since=0', (event, data) => this.hear(event, data), view.signal)
+  }
+
+  go(query) {
+    this.differences.open(query.get('member'))
     this.draw()
   }
 
@@ -104,6 +112,18 @@ class Convergence {
         name: 'Data',
         by: (each) => each.differs_by,
         cell: (each) => [each.same === false && h('i', { class: 'dot warn' }), dataOf(each)],
+      },
+      {
+        name: 'Which keys',
+        cell: (each) =>
+          !each.self &&
+          each.state !== 'dead' &&
+          each.state !== 'left' &&
+          h(
+            'a',
+            { href: `#convergence?member=${encodeURIComponent(each.name)}` },
+            each.same ? 'compare' : 'show them',
+          ),
       },
       {
         name: 'Keys',
@@ -150,6 +170,7 @@ class Convergence {
           ),
       ),
       seen && this.drawMembers(seen),
+      this.differences.draw(seen),
       h('div', { key: 'others', class: 'plots' }, plots.slice(2)),
       this.series?.points === 0 && h('p', { class: 'empty' }, 'The first points come after 10 s.'),
     )
