@@ -7,13 +7,14 @@ bytes everywhere, fields that this version does not know are kept, and a million
 million byte strings: none is a container that the garbage collector keeps a list of.
 
     record  := head meta? value
-    head    := 1 byte: record format (high 4 bits), has an expiry (bit 2), has meta (bit 1), is a
-            tombstone (bit 0)
+    head    := 1 byte: record format (high 4 bits), is typed (bit 3), has an expiry (bit 2), has
+            meta (bit 1), is a tombstone (bit 0)
                8 bytes timestamp, 8 bytes site, big-endian: so bytes compare as versions do
     meta    := 2 bytes length, a MessagePack map; "t" is the content type, "x" when it expires (ms
             since 1970), "f" the flags, a number
                of 64 bits that means something to its writer alone; "p" the parent, the first 11
-               bytes of a version (see conflicts.py); unknown names are kept
+               bytes of a version (see conflicts.py); of a typed record "y", "d" and "s" (see
+               typed/body.py); unknown names are kept
     value   := the rest; empty in a tombstone
 
 The order (protocol.md section 5): the greater version wins; of two bodies under one version, the
@@ -36,6 +37,7 @@ RECORD_FORMAT = 1
 CONTENT_TYPE_BYTES_MAX = 256
 HEAD_BYTES = 17
 META_BYTES_MAX = 4096
+TYPED_META_BYTES_MAX = 65_535
 EXPIRES_MS_MAX = 2**48 - 1
 FLAGS_MAX = 2**64 - 1
 PARENT_BYTES = 11
@@ -46,6 +48,10 @@ _PLAIN = bytes((RECORD_FORMAT << 4,))
 _DEAD = 0b001
 _HAS_META = 0b010
 _EXPIRES = 0b100
+TYPED = 0b1000
+"""The bit of a record's first byte that says that it joins with others of its type, and that what
+it has seen is not fingerprinted (typed/body.py). Who does not know it keeps the record as any
+other."""
 _VERSION = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
 
 
@@ -152,6 +158,14 @@ def with_version(record: bytes, version: Version, parent: bytes) -> bytes:
     return _joined(record[0] & MUST_GO, version, fields, record[value_offset(record) :])
 
 
+def make_typed_record(
+    version: bytes, fields: dict[str, Any], value: bytes, *, deleted: bool
+) -> bytes:
+    """The record of this version, 16 bytes, with these fields in their order."""
+    bits = TYPED | (_DEAD if deleted else 0) | (_EXPIRES if "x" in fields else 0)
+    return _with_meta(bits, version, fields, value)
+
+
 def _stamp(version: Version) -> bytes:
     return version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big")
 
@@ -159,9 +173,13 @@ def _stamp(version: Version) -> bytes:
 def _joined(bits: int, version: Version, fields: dict[str, Any], value: bytes) -> bytes:
     if not fields:
         return bytes((RECORD_FORMAT << 4 | bits,)) + _stamp(version) + value
+    return _with_meta(bits, _stamp(version), fields, value)
+
+
+def _with_meta(bits: int, stamp: bytes, fields: dict[str, Any], value: bytes) -> bytes:
     meta = msgspec.msgpack.encode(fields)
     head = bytes((RECORD_FORMAT << 4 | bits | _HAS_META,))
-    return b"".join((head, _stamp(version), len(meta).to_bytes(2, "big"), meta, value))
+    return b"".join((head, stamp, len(meta).to_bytes(2, "big"), meta, value))
 
 
 def check_record(record: bytes) -> None:
@@ -246,6 +264,16 @@ def parent_in(record: bytes) -> bytes:
     return parent if type(parent) is bytes and len(parent) == PARENT_BYTES else b""
 
 
+def is_typed(record: bytes) -> bool:
+    """True if it joins with others of its type."""
+    return bool(record[0] & TYPED)
+
+
+def fields_in(record: bytes) -> dict[str, Any]:
+    """All fields of the record's meta; raises RemoteError where they cannot be read."""
+    return _meta(record) if record[0] & _HAS_META else {}
+
+
 def entry_of(key: str, record: bytes) -> Entry:
     return Entry(
         key,
@@ -267,7 +295,8 @@ def supersedes(new: bytes, old: bytes) -> bool:
 
 def _meta(record: bytes) -> dict[str, Any]:
     end = value_offset(record)
-    if end > len(record) or end - HEAD_BYTES - 2 > META_BYTES_MAX:
+    bytes_max = TYPED_META_BYTES_MAX if record[0] & TYPED else META_BYTES_MAX
+    if end > len(record) or end - HEAD_BYTES - 2 > bytes_max:
         raise RemoteError("bad_record", "an entry that is cut off")
     try:
         return _decode_meta(record[HEAD_BYTES + 2 : end])
