@@ -50,6 +50,23 @@ class Refused(LocalError):  # noqa: N818 - the word that a check raises
     good one stays."""
 
 
+class BadPartError(LocalError):
+    """What is to be added to a typed key, or taken from it, is nothing that its type takes; nothing
+    was changed."""
+
+
+class BadContextError(LocalError):
+    """The context is none that this key's answers had; nothing was changed."""
+
+
+class OtherTypeError(LocalError):
+    """The key, or the field of a map, is of another type; nothing was changed."""
+
+
+class SiblingsError(LocalError):
+    """The key has as many siblings as one may have; nothing was changed."""
+
+
 class BadReleaseError(LocalError):
     """The release, its name or its target is not one that can be made, or read; nothing was
     changed."""

@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from kvgossip.api.access.refusal import AccessError
 from kvgossip.errors import (
     BadBatchError,
+    BadContextError,
     BadKeyError,
+    BadPartError,
     BadReleaseError,
     CannotMeetError,
     ConfigError,
@@ -21,8 +23,10 @@ from kvgossip.errors import (
     NoAnswerError,
     NotFoundError,
     NotSettledError,
+    OtherTypeError,
     OverloadedError,
     ReleaseConflictError,
+    SiblingsError,
     StaleError,
     StillAliveError,
     StorageError,
@@ -50,6 +54,10 @@ class RequestError(LocalError):
 _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (BadBatchError, 400),
     (BadKeyError, 400),
+    (BadPartError, 400),
+    (BadContextError, 400),
+    (OtherTypeError, 409),
+    (SiblingsError, 409),
     (BadReleaseError, 400),
     (ReleaseConflictError, 409),
     (ValueTooLargeError, 413),
