@@ -1,8 +1,9 @@
 """The pure machine: no event loop, socket, clock, file or thread. Bytes, requests and the time go
-in, effects come out. Layers, from below: model, wire and store, tombstones, the mechanisms, pools,
-replica.
+in, effects come out. Layers, from below: model, typed, wire and store, tombstones, the mechanisms,
+pools, replica.
 
     model/          the values that everything else speaks of; they never change
+    typed/          records that are merged instead of one of them being lost
     wire/           messages and their bytes
     store/          the one copy of the data, its digest tree and its sketch
     tombstones/     deletes that stay deleted, and values that expire
