@@ -17,6 +17,7 @@ from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.disk_condition import DiskCondition
+from kvgossip.protocol.lag import Lag
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.change import Persist
@@ -58,6 +59,7 @@ class Data:
         #: why this node should not be asked just now
         self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
+        self.lag = Lag(self.clock_guard, counters)
         self.surveys = Surveys(outbox, rng)
         self.inspections = Inspections(config, self.store, outbox, rng)
         self.acks = AckTracker(outbox, rng, pools.enquire, pools.state_of)
@@ -92,6 +94,7 @@ class Data:
             self.tombstones,
             self.acks,
             self.settling,
+            self.lag,
             pools.all,
             outbox,
             counters,

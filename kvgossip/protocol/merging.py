@@ -19,6 +19,7 @@ Laws
   cut that has healed: they travel by exchanges, whose cost follows the difference, instead of being
   sent to everybody one by one. A node that catches up kindles nothing.
 - An entry that cannot be accepted is counted by reason and costs nothing else (lesson 8).
+- Of the entries of peers that are news, one each SAMPLE_S says how long it took (lag.py).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import NamedTuple, Protocol
 
 from kvgossip.errors import BadKeyError, RemoteError
 from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.lag import SAMPLE_S, Lag
 from kvgossip.protocol.model.conflicts import Conflicts
 from kvgossip.protocol.model.entry import HEAD_BYTES, check_record, timestamp_in
 from kvgossip.protocol.model.hlc import milliseconds_of
@@ -83,6 +85,8 @@ _LAN = PoolKind.LAN
 _NEWS, _KNOWN, _REFUSED, _COLLECTED, _LOST = Outcome
 _, _REFUSE, _TAKE = Verdict
 _NONE, _OTHER_POOLS, _NEXT_ROUND, _NOW = Spread
+_FIRST = bytes(2)
+"""The counter of a timestamp that is the time of its writer's clock."""
 
 CLIENT = Origin(None, Spread.NOW)
 """A client of this node: its peers hear of it at once."""
@@ -187,6 +191,7 @@ class Merging:
         tombstones: Tombstones,
         acks: AckPort,
         settling: SettlingPort,
+        lag: Lag,
         pools: Sequence[NewsPool],
         outbox: Outbox,
         counters: Counter[str],
@@ -197,7 +202,9 @@ class Merging:
         # both are asked of every entry that is offered
         self._context, self._drops = tombstones.context, tombstones.drops
         self._acks, self._settling, self._outbox = acks, settling, outbox
-        self._conflicts = Conflicts()
+        self._conflicts, self._lag = Conflicts(), lag
+        #: no arrival before this time is measured, monotonic seconds
+        self._measure_s = now.monotonic_s
         #: the replica's own list: it has all pools before the first input
         self._pools = pools
         #: the replica's, by name
@@ -227,6 +234,8 @@ class Merging:
             self._counters["offers_collected"] += 1
             return _COLLECTED
         if self.take(key, record, now, origin):
+            if self.news_s >= self._measure_s and record[7:9] == _FIRST:
+                self._measure(record, now, origin)
             return _NEWS
         self._known(key, record, now, origin)
         return _KNOWN
@@ -251,8 +260,18 @@ class Merging:
                 self._acks.showed(origin.peer, key, record[1:HEAD_BYTES])
             if (key, record) in taken or not self._tombstones.refuses(key, record):
                 offered.append((key, record))
-        news = self.take_batch(entries, offered, now, origin)
-        return _NEWS if news else _KNOWN
+        if not self.take_batch(entries, offered, now, origin):
+            return _KNOWN
+        first = entries[0][1]
+        if self.news_s >= self._measure_s and first[7:9] == _FIRST:
+            self._measure(first, now, origin)
+        return _NEWS
+
+    def _measure(self, record: bytes, now: Now, origin: Origin) -> None:
+        """It has arrived, and was written when it says."""
+        self._measure_s = now.monotonic_s + SAMPLE_S
+        if self._settling.settled and origin is not BACKUP:
+            self._lag.arrived(record, now, by_exchange=origin.spread is _NONE)
 
     def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
         if self._clock_guard.may_settle(peer.name, since_s, now):

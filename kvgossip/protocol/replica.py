@@ -114,7 +114,7 @@ class Replica:
         self.surveys, self.inspections, self.acks = data.surveys, data.inspections, data.acks
         self.tombstones, self.set_back = data.tombstones, data.set_back
         self.settling, self.cluster_id = data.settling, data.cluster_id
-        self.merging, self.left_out = data.merging, data.left_out
+        self.merging, self.left_out, self.lag = data.merging, data.left_out, data.lag
         self.batches = Batches(2 * config.exchange_timeout_s)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
         #: what others hear of this node's HTTP
@@ -483,6 +483,7 @@ def _shared(replica: Replica, rng: Random) -> Shared:
         inspections=replica.inspections,
         left_out=replica.left_out,
         clock_guard=replica.clock_guard,
+        lag=replica.lag,
         readiness=replica.readiness,
         key_rotation=replica.key_rotation,
         blocklist=replica.blocklist,

@@ -29,7 +29,7 @@ from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.events import Events
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Quarantine
-from kvgossip.runtime.histogram import Histogram
+from kvgossip.protocol.model.histogram import Histogram
 from kvgossip.runtime.life import Life, completed
 from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck

@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter, defaultdict
 from functools import partial
 
-from kvgossip.runtime.histogram import Histogram
+from kvgossip.protocol.model.histogram import Histogram
 
 REQUEST_BOUNDS_S = (
     0.0001,

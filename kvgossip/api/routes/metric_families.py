@@ -15,7 +15,7 @@ from prometheus_client.metrics_core import (
     UnknownMetricFamily,
 )
 
-from kvgossip.runtime.histogram import Histogram
+from kvgossip.protocol.model.histogram import Histogram
 
 PREFIX = "kvgossip_"
 Labelled = Mapping[Any, float]

@@ -16,5 +16,6 @@ gossip       the skeleton of gossip, of which rumors and anti-entropy are two in
 plain_text   plain, quoted: text of others, as it is logged and shown
 arrival      Arrival: where a message came from, when, and how
 newest       Newest: a bounded dict
+histogram    Histogram: how long things took, and the quantiles of that
 ordered_set  OrderedSet: a set in the order in which its elements came
 """

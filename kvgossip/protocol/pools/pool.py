@@ -337,8 +337,7 @@ class Pool:
                 self._shared.clock_guard.forget(old.name)
             if new is None:
                 self._forget(old.name)
-                continue
-            if not old.reachable and membership.table.is_peer(new):
+            elif not old.reachable and membership.table.is_peer(new):
                 self.exchanges.start(new.name, now)
             elif old.reachable and not new.reachable:
                 self._forget(new.name)
@@ -346,11 +345,12 @@ class Pool:
 
     def _remember(self, old: Member | None, new: Member | None) -> None:
         """A later life on the same disk shall find the members again, and a node that waits for one
-        shall know what became of it."""
+        shall know what became of it; and what it writes is known by its site."""
         member = new or old
         if member is not None and member.name != self.membership.me.name:
             self.joining.remember(member.name, new)
             self._shared.acks.changed(Peer(self.kind, member.name), old, new)
+            self._shared.lag.changed(old, new)
 
     # -- time -------------------------------------------------------------------------------------
 

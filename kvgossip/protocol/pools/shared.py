@@ -17,6 +17,7 @@ from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.doctor.shell_report import ShellReport
 from kvgossip.protocol.ingress.blocklist import Blocklist
+from kvgossip.protocol.lag import Lag
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.signed_records import SignedRecords
@@ -83,6 +84,7 @@ class Shared:
     inspections: Inspections
     left_out: LeftOut
     clock_guard: ClockGuard
+    lag: Lag
     readiness: Readiness
     key_rotation: KeyringHandlers
     blocklist: Blocklist

@@ -52,7 +52,7 @@ from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.runtime.disk.commit_thread import Commit, CommitThread
 from kvgossip.runtime.disk.quarantine import QUARANTINE, Quarantine
 from kvgossip.runtime.disk.rocksdb import ENTRY, FACT, RocksDB
-from kvgossip.runtime.histogram import Histogram
+from kvgossip.protocol.model.histogram import Histogram
 
 INLINE_S_MAX = 0.002
 INLINE_BYTES_MAX = 256 * 1024

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from kvgossip.api.http.request_metrics import LoopDelay, Requests
-from kvgossip.runtime.histogram import Histogram
+from kvgossip.protocol.model.histogram import Histogram
 from tests.api.event_stream import TIMEOUT_S, served, stream
 from tests.api.serving import Served
 

@@ -22,6 +22,11 @@ class Histogram:
         self.sum_s += seconds
 
     @property
+    def counts(self) -> Sequence[int]:
+        """How many times lie in each bucket, the last one without a bound."""
+        return self._counts
+
+    @property
     def count(self) -> int:
         """How many times were seen."""
         return sum(self._counts)
@@ -32,3 +37,17 @@ class Histogram:
         for bound_s, count in zip((*self.bounds_s, float("inf")), self._counts, strict=True):
             total += count
             yield bound_s, total
+
+
+def quantile(bounds_s: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    """The time, seconds, that this share of those that were counted does not exceed, as Prometheus
+    estimates it: within a bucket they lie evenly. None where nothing was counted; beyond the
+    greatest bound it is that bound."""
+    rank = share * sum(counts)
+    least_s = 0.0
+    for bound_s, count in zip(bounds_s, counts, strict=False):
+        if count and rank <= count:
+            return least_s + (bound_s - least_s) * rank / count
+        rank -= count
+        least_s = bound_s
+    return least_s if any(counts) else None
