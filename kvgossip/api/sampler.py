@@ -15,10 +15,13 @@ from typing import Any
 
 from kvgossip.api.http.request_metrics import LoopDelay, Requests
 from kvgossip.errors import LocalError
+from kvgossip.protocol.model.histogram import quantile
+from kvgossip.protocol.model.lag import BOUNDS_S
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.series import STEP_S, Series
 
 STATUS = Callable[[], Mapping[str, Any]]
+LAGS = Callable[[], list[int]]
 UNITS = {
     "requests": "1/s",
     "writes": "1/s",
@@ -28,6 +31,8 @@ UNITS = {
     "residue": "1/s",
     "rumors_hot": "rumors",
     "unequal": "s",
+    "lag_p50": "s",
+    "lag_p99": "s",
     "loop_delay": "s",
     "memory": "B",
     "keys": "keys",
@@ -40,21 +45,24 @@ _MEMORY = Path("/proc/self/statm")
 
 
 class Sampler:
-    """`status` is the node's. `sampled_ms`: when the newest point was taken, ms since 1970; None
+    """`status` is the node's, `lags` how many arrivals there were in each bucket of lag.
+    `sampled_ms`: when the newest point was taken, ms since 1970; None
     before the first."""
 
-    def __init__(self, status: STATUS, requests: Requests, delay: LoopDelay) -> None:
+    def __init__(self, status: STATUS, lags: LAGS, requests: Requests, delay: LoopDelay) -> None:
         self.series = Series(tuple(UNITS))
         self.sampled_ms: int | None = None
-        self._status, self._requests, self._delay = status, requests, delay
+        self._status, self._lags, self._requests, self._delay = status, lags, requests, delay
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         #: the counts of the sample before, and when it was taken, monotonic seconds
         self._before: dict[str, float] = {}
         self._before_s = 0.0
+        self._lags_before: list[int] = []
 
     def start(self) -> None:
         self._before, self._before_s = self._counts(self._status()), self._loop.time()
+        self._lags_before = self._lags()
         self._timer = self._loop.call_later(STEP_S, self._tick)
 
     def stop(self) -> None:
@@ -75,19 +83,25 @@ class Sampler:
         step_s = max(now_s - self._before_s, 1e-3)
         grown = {name: counts[name] - before[name] for name in counts}
         delays = grown["delays"]
+        lags = self._lags()
+        arrived = [count - old for count, old in zip(lags, self._lags_before, strict=True)]
+        if min(arrived) < 0:
+            arrived = []
         self.series.add(
             {
                 # what begins anew has no rate: the node was started again under its server
                 **{name: grown[name] / step_s if grown[name] >= 0 else None for name in RATES},
                 "rumors_hot": status["statistics"].get("rumors_hot"),
                 "unequal": max(pool["unequal"]["longest_s"] for pool in status["pools"].values()),
+                "lag_p50": quantile(BOUNDS_S, arrived, 0.5),
+                "lag_p99": quantile(BOUNDS_S, arrived, 0.99),
                 "loop_delay": grown["delay_s"] / delays if delays > 0 else None,
                 "memory": _resident_bytes(),
                 "keys": status["keys"],
                 "members_alive": status["members"]["alive"],
             }
         )
-        self._before, self._before_s = counts, now_s
+        self._before, self._before_s, self._lags_before = counts, now_s, lags
         self.sampled_ms = read_clocks().wall_ms
 
     def _counts(self, status: Mapping[str, Any]) -> dict[str, float]:

@@ -23,7 +23,6 @@ pools, replica.
     readiness       the reasons for which this node should not be asked just now
     disk_condition  what is wrong with the data directory of this node
     clock_guard     this node's wall clock, compared with those of its peers
-    lag             how long the writes of other nodes take to arrive here
     data            the one copy of the data, with what decides about it
     key_rotation    keys come and go on all nodes while the cluster runs
     replica         one copy of the data and its pools, as one machine

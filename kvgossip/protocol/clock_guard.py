@@ -168,9 +168,11 @@ class ClockGuard:
             names = [*old, *new[: len(old)]]
         return [self._peers[name] for name in names]
 
-    def shown_by(self, peer: str) -> Shown | None:
-        """What this peer's clock has shown last."""
-        return self._peers.get(peer)
+    def shown_by(self, peer: str, now: Now) -> tuple[float, float] | None:
+        """Between which times the wall clock of this peer is now, ms since 1970, by what it has
+        shown last."""
+        shown, now_ms = self._peers.get(peer), now.monotonic_s * 1000
+        return None if shown is None else (shown.answered_ms + now_ms, shown.asked_ms + now_ms)
 
     def forget(self, peer: str) -> None:
         """It is gone, or begins a new life: it has to answer for a while again."""

@@ -17,12 +17,12 @@ from kvgossip.protocol.anti_entropy.left_out import LeftOut
 from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.disk_condition import DiskCondition
-from kvgossip.protocol.lag import Lag
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.change import Persist
 from kvgossip.protocol.model.cluster_id import SEED_BITS
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
+from kvgossip.protocol.model.lag import Lag
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool_set import PoolSet
@@ -55,11 +55,11 @@ class Data:
     ) -> None:
         self._pools, self.saved = pools, SavedState(saved or {})
         self.hlc = _clock(config, self.saved)
-        self.store = _store(config, self.saved)
+        self.store, self.surveys = _store(config, self.saved), Surveys(outbox, rng)
         #: why this node should not be asked just now
         self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
-        self.lag = Lag(self.clock_guard, counters)
+        self.lag = Lag(config.datacenter, self.clock_guard, counters)
         self.surveys = Surveys(outbox, rng)
         self.inspections = Inspections(config, self.store, outbox, rng)
         self.acks = AckTracker(outbox, rng, pools.enquire, pools.state_of)

@@ -19,7 +19,7 @@ Laws
   cut that has healed: they travel by exchanges, whose cost follows the difference, instead of being
   sent to everybody one by one. A node that catches up kindles nothing.
 - An entry that cannot be accepted is counted by reason and costs nothing else (lesson 8).
-- Of the entries of peers that are news, one each SAMPLE_S says how long it took (lag.py).
+- Of the entries of peers that are news, one each SAMPLE_S says how long it took (model/lag.py).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from typing import NamedTuple, Protocol
 
 from kvgossip.errors import BadKeyError, RemoteError
 from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.lag import SAMPLE_S, Lag
 from kvgossip.protocol.model.conflicts import Conflicts
 from kvgossip.protocol.model.entry import HEAD_BYTES, check_record, timestamp_in
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.key import check_key
+from kvgossip.protocol.model.lag import SAMPLE_S, Lag
 from kvgossip.protocol.model.member import SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind

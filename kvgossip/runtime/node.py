@@ -20,6 +20,8 @@ from kvgossip.protocol.effect import Exchanged
 from kvgossip.protocol.key_rotation import parse_order
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.model.histogram import Histogram
+from kvgossip.protocol.model.lag import Lag
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
@@ -29,7 +31,6 @@ from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.events import Events
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.disk.quarantine import Quarantine
-from kvgossip.protocol.model.histogram import Histogram
 from kvgossip.runtime.life import Life, completed
 from kvgossip.runtime.pending.survey import Comparison
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
@@ -38,6 +39,7 @@ from kvgossip.runtime.reports.applied import AppliedSurveys
 from kvgossip.runtime.reports.cluster import ClusterReports
 from kvgossip.runtime.reports.differences import Differences, Inspector
 from kvgossip.runtime.reports.doctor import doctor_report
+from kvgossip.runtime.reports.lag import lag_of
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
 from kvgossip.runtime.resident import check_home
@@ -434,6 +436,20 @@ class Node(Reading):
         """The way from this node to a member as far as it is known, ready for JSON: `rtt_ms`
         measured, `rtt_estimate_ms` by coordinates."""
         return round_trip_to(self._running.replica.in_pool(pool), member.name)
+
+    @property
+    def lag(self) -> Lag:
+        """How long writes of other nodes take until they arrive here."""
+        return self._running.replica.lag
+
+    def lag_counts(self) -> list[int]:
+        """How many arrivals there were in each bucket of lag."""
+        return self.lag.counts()
+
+    def lag_of(self, member: Member) -> dict[str, float | None]:
+        """The lag of what this member wrote and arrived lately, ready for JSON: `lag_p50_ms`,
+        `lag_p99_ms`."""
+        return lag_of(self.lag, member, self._clocks())
 
     def tell_tokens(self, fingerprint: str) -> None:
         """Let the doctors of other members hear which tokens the HTTP of this life asks for."""

@@ -222,6 +222,22 @@ async def test_an_edit_never_overwrites_unseen_and_shows_who_holds_it(
     await page.context.close()
 
 
+async def test_the_lag_of_what_another_member_writes_is_in_the_table_and_in_the_plot(
+    browser: Browser, world: World
+) -> None:
+    page = await opened(browser, world)
+    column = await page.locator("th").all_text_contents()
+    place = column.index("Lag") + 1
+    there = world.agents[1].url + "/kv/from-n2"
+    ask(there, "PUT", b"v", Authorization=f"Bearer {world.secret}")
+    await page.wait_for_selector(f"tr:has-text('n2') td:nth-child({place}):has-text('ms')")
+    await page.click("tr:has-text('n2')")
+    await page.wait_for_selector("dd:has-text('for 99 of 100')")
+    await page.goto(f"{world.url}/ui/#convergence")
+    await page.wait_for_selector(".plot h2:has-text('Lag')")
+    await page.context.close()
+
+
 async def test_a_member_that_is_killed_is_shown_as_dead_and_then_that_nobody_answers(
     browser: Browser, world: World
 ) -> None:

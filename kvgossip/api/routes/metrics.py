@@ -78,6 +78,7 @@ COUNTERS = {
     "piggybacks_dropped": "What was given to be absorbed, and could not be.",
     "entries_refused": "Entries of peers that were refused.",
     "refusals_heard": "Frames of this node that others refused.",
+    "lag_unmeasured": "Arrivals that say nothing of lag.",
     "certificates_collected": "Tombstones that were collected.",
     "entries_quarantined": "Live values that the cluster had deleted.",
     "drop_fuses_blown": "How often one member said that of too many at once.",
@@ -160,6 +161,12 @@ class Metrics(Collector):
         segments = {(segment,): count for segment, count in self._node.conflict_counts.items()}
         text = "Writes that lost although the other's writer had not seen them, by first segment."
         yield counter("conflicts", text, segments, ("segment",))
+        yield histogram(
+            "lag_seconds",
+            "From the write of a record on another node until it arrived here, of settled nodes.",
+            self._node.lag.histograms,
+            ("datacenter", "way"),
+        )
         yield from _tls(self._certificates)
         if self._node.commit_times is not None:
             yield histogram(

@@ -38,7 +38,8 @@ export function tilesOf({ members, keys, age_s: age }) {
       null,
     )
   const far = widest('rtt_ms'),
-    skewed = widest('clock_offset_ms')
+    skewed = widest('clock_offset_ms'),
+    late = widest('lag_p99_ms')
   const waiting = members.reduce(
     (most, each) =>
       (each.said?.tombstones_waiting ?? 0) > (most?.said?.tombstones_waiting ?? 0) ? each : most,
@@ -83,6 +84,12 @@ export function tilesOf({ members, keys, age_s: age }) {
       skewed ? signedMs(skewed.clock_offset_ms) : '–',
       null,
       skewed ? `${skewed.name}, the widest` : 'all as this one',
+    ),
+    tile(
+      'Lag',
+      late ? ms(late.lag_p99_ms) : '–',
+      null,
+      late ? `what ${late.name} writes, 99 of 100` : 'nobody else has written lately',
     ),
     tile(
       'Tombstones waiting',
@@ -134,6 +141,12 @@ export const COLUMNS = [
     by: (each) => each.clock_offset_ms,
     cell: (each) => signedMs(each.clock_offset_ms),
   },
+  {
+    name: 'Lag',
+    number: true,
+    by: (each) => each.lag_p99_ms,
+    cell: (each) => ms(each.lag_p99_ms),
+  },
   { name: 'Data', by: (each) => each.differs_by, cell: dataOf },
   {
     name: 'Version',
@@ -144,12 +157,16 @@ export const COLUMNS = [
 ]
 
 // All that is known of one, by name; empty ones are left out.
-export function factsOf({ said, addresses, http, pool, zone, datacenter }) {
+export function factsOf({ said, addresses, http, pool, zone, datacenter, ...lag }) {
   const list = (names) => names?.join(', ')
   return {
     Place: `${datacenter}${zone ? ` / ${zone}` : ''}, ${pool} pool`,
     Addresses: list(addresses),
     HTTP: http,
+    Lag:
+      lag.lag_p50_ms == null
+        ? ''
+        : `${ms(lag.lag_p50_ms)} for half of what it writes, ${ms(lag.lag_p99_ms)} for 99 of 100`,
     Standing: said?.standing,
     'Not ready': said?.not_ready.map((each) => each.text).join('; '),
     Overload: said?.overload,

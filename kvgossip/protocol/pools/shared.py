@@ -17,13 +17,13 @@ from kvgossip.protocol.anti_entropy.survey import Surveys
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.doctor.shell_report import ShellReport
 from kvgossip.protocol.ingress.blocklist import Blocklist
-from kvgossip.protocol.lag import Lag
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.membership.own_cluster_id import OwnClusterId
 from kvgossip.protocol.membership.signed_records import SignedRecords
 from kvgossip.protocol.membership.swim import GENERATION_AHEAD_MS_MAX, Membership
 from kvgossip.protocol.merging import Merging
 from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.lag import Lag
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind

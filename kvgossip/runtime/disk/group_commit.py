@@ -49,10 +49,10 @@ from collections.abc import Callable, Mapping
 from kvgossip.errors import DiskHangsError, OverloadedError, StorageError
 from kvgossip.protocol.effect import Dropped, Quarantined
 from kvgossip.protocol.model.change import Changed, Persist
+from kvgossip.protocol.model.histogram import Histogram
 from kvgossip.runtime.disk.commit_thread import Commit, CommitThread
 from kvgossip.runtime.disk.quarantine import QUARANTINE, Quarantine
 from kvgossip.runtime.disk.rocksdb import ENTRY, FACT, RocksDB
-from kvgossip.protocol.model.histogram import Histogram
 
 INLINE_S_MAX = 0.002
 INLINE_BYTES_MAX = 256 * 1024

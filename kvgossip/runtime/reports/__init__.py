@@ -5,6 +5,7 @@ doctor        the findings of the doctor, the members, and their sight of each o
 applied       what the processes of all members made of releases
 differences   the keys that differ from a member, and why that stays so
 round_trip    the way between two members, measured and estimated
+lag           how long writes of others take to arrive
 cluster       the whole cluster, as this node sees it and its members tell of themselves
 cluster_report    what it says
 plane         places of many dimensions on a map

@@ -39,6 +39,7 @@ from kvgossip.runtime.reports.cluster_report import (
     Suspicion,
 )
 from kvgossip.runtime.reports.doctor import doctor_report
+from kvgossip.runtime.reports.lag import lag_of
 from kvgossip.runtime.reports.plane import on_plane
 from kvgossip.runtime.reports.round_trip import round_trip_to
 
@@ -181,6 +182,7 @@ class ClusterReports:
             rtt_ms=measured["rtt_ms"],
             rtt_estimate_ms=measured["rtt_estimate_ms"],
             clock_offset_ms=0 if own else self._clock_offset_ms(name, now),
+            **lag_of(self._replica.lag, member, now),
             same=None if differs_by is None else not differs_by,
             differs_by=differs_by,
             precision="exact" if own else precision,
@@ -192,11 +194,8 @@ class ClusterReports:
 
     def _clock_offset_ms(self, name: str, now: Now) -> int | None:
         """By how much its clock is ahead of this one, by the middle of the last probe."""
-        shown_last = self._replica.clock_guard.shown_by(name)
-        if shown_last is None:
-            return None
-        middle_ms = (shown_last.asked_ms + shown_last.answered_ms) / 2
-        return round(middle_ms + 1000 * now.monotonic_s - now.wall_ms)
+        shown_ms = self._replica.clock_guard.shown_by(name, now)
+        return None if shown_ms is None else round(sum(shown_ms) / 2 - now.wall_ms)
 
     def _suspicions(self) -> Iterator[Suspicion]:
         for peer, (overview, _) in self._heard.items():

@@ -54,10 +54,11 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class ClusterMember(msgspec.Struct):
-    """A member of a pool. `same`, `differs_by`: as its data is beside that of the node that was
-    asked; None where it did not tell. `unequal_s`: for how long probes have shown another root.
-    `age_s`: of `said`; both are None where it never said anything. `place_ms`: on a map, where
-    distances are round trips as far as a plane has them."""
+    """A member of a pool. `lag_p50_ms`, `lag_p99_ms`: of what it wrote, as it arrived at the node
+    that was asked. `same`, `differs_by`: as its data is beside that of this node; None where it did
+    not tell. `unequal_s`: for how long probes have shown another root. `age_s`: of `said`; both are
+    None where it never said anything. `place_ms`: on a map, where distances are round trips as far
+    as a plane has them."""
 
     name: str
     pool: PoolName
@@ -72,6 +73,8 @@ class ClusterMember(msgspec.Struct):
     rtt_ms: float | None
     rtt_estimate_ms: float | None
     clock_offset_ms: int | None
+    lag_p50_ms: float | None
+    lag_p99_ms: float | None
     same: bool | None
     differs_by: int | None
     precision: Accuracy | None

@@ -13,6 +13,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.runtime.life import Life
+from kvgossip.runtime.reports.lag import lag_by_datacenter
 
 
 def status_of(life: Life, now: Now) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "clock_ahead_s": replica.clock_guard.ahead_s(now),
         "hybrid_clock_ahead_s": replica.clock_guard.hybrid_ahead_s(now),
         "clock_trouble": replica.clock_guard.trouble(now) or None,
+        "lag": lag_by_datacenter(replica.lag, now),
         "suspected_partition": _partition(replica.pools.lan.partition, now),
         "blocked": replica.blocklist.targets(),
         "quarantined": driver.quarantine.count,

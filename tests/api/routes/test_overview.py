@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from kvgossip.api.sampler import UNITS
 from kvgossip.api.server import DESCRIPTION
+from kvgossip.protocol.model.lag import WAYS
 from kvgossip.protocol.wire.message import Measure
 from kvgossip.protocol.wire.overview_messages import AskOverview
 from kvgossip.runtime.series import Series
@@ -155,6 +157,44 @@ async def test_the_last_hour_is_what_was_counted_anyway(served: Served) -> None:
     assert values["members_alive"] == [1]
     assert values["requests"][0] == pytest.approx(4 / 3 * values["writes"][0], rel=1e-3)
     assert values["writes"][0] > 0
+
+
+async def test_the_lag_of_what_another_node_writes_is_the_same_wherever_it_is_shown(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvgossip.runtime.reports.cluster.SHARED_S", 0.0)
+    a, b = await cluster_of(serve, "a", "b", **QUICK)
+
+    async def members() -> dict[str, Any]:
+        return by_name((await a.call("GET", "/members")).json)
+
+    async with asyncio.timeout(TIMEOUT_S):
+        # the first writes may come before a has seen the clock of b
+        while (await members())["b"]["lag_p99_ms"] is None:
+            await b.node.put("k", b"v")
+            await asyncio.sleep(0.02)
+    shown = await members()
+    assert (shown["a"]["lag_p50_ms"], shown["a"]["lag_p99_ms"]) == (None, None)
+    lag = {name: shown["b"][name] for name in ("lag_p50_ms", "lag_p99_ms")}
+    assert 0 < lag["lag_p50_ms"] <= lag["lag_p99_ms"]
+    seen = by_name(await look(a))["b"]
+    assert {name: seen[name] for name in lag} == lag
+    status = (await a.call("GET", "/status")).json["lag"]
+    measured = sum(a.node.lag_counts())
+    assert measured > 0
+    p50_ms, p99_ms = lag.values()
+    assert status == {"dc1": {"measured": measured, "p50_ms": p50_ms, "p99_ms": p99_ms}}
+    text = (await a.call("GET", "/metrics")).body.decode()
+    ways = [rf'kvgossip_lag_seconds_count{{datacenter="dc1",way="{way}"}} (\S+)' for way in WAYS]
+    assert sum(float(found) for way in ways for found in re.findall(way, text)) == measured
+    # nothing arrives between two samples of the plot: it has no lag then
+    sampler = a.server._sampler
+    sampler._lags_before = [0] * len(a.node.lag_counts())
+    sampler.sample()
+    sampler.sample()
+    series = sampler.series
+    assert series.values("lag_p50") == [pytest.approx(lag["lag_p50_ms"] / 1000), None]
+    assert series.values("lag_p99") == [pytest.approx(lag["lag_p99_ms"] / 1000), None]
 
 
 def test_a_series_keeps_the_newest_points_oldest_first_and_what_is_not_known() -> None:

@@ -26,6 +26,14 @@ const PLOTS = [
     lines: [['longest', 'unequal']],
   },
   {
+    title: 'Lag',
+    about: 'from a write on another node until it was here',
+    lines: [
+      ['half', 'lag_p50'],
+      ['99 of 100', 'lag_p99'],
+    ],
+  },
+  {
     title: 'Requests',
     about: 'for keys over HTTP, and writes of this node',
     lines: [

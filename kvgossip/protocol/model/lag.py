@@ -18,8 +18,8 @@ What is measured
 What arrived and says nothing of lag is counted by reason
 - writer     no member of this node's pools has this site: it is of another datacenter and no
              gateway, or of an earlier life
-- clock      that member has not answered a probe lately; or its clock was set meanwhile, since the
-             record is of later than it can be there
+- clock      that member has not answered a probe yet; or its clock was set since, or this machine
+             has slept, as the record is of later than it can be there
 - old        it is older than OLD_S: as a record of a backup is, with the time that it has there, or
              one from behind a long cut
 - expired    it has expired on the way
@@ -30,15 +30,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
-from kvgossip.protocol.clock_guard import COUNTS_S, ClockGuard
 from kvgossip.protocol.model.entry import HEAD_BYTES, expires_in, timestamp_in
 from kvgossip.protocol.model.histogram import Histogram, quantile
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 
+Way = Literal["rumor", "exchange"]
+WAYS: tuple[Way, ...] = ("rumor", "exchange")
 SAMPLE_S = 0.01
 OLD_S = 600.0
 LATELY_S = 300.0
@@ -47,6 +48,14 @@ BOUNDS_S = tuple(
     round(step * 10.0**power, 4) for power in range(-3, 3) for step in (1.0, 1.6, 2.5, 4.0, 6.3)
 )
 """Five a decade, from a millisecond to 630 s."""
+
+
+class Clocks(Protocol):
+    """The clocks of members, as the guard of the own one knows them (clock_guard.py)."""
+
+    def shown_by(self, peer: str, now: Now) -> tuple[float, float] | None: ...
+
+    def expiry_ms(self, now: Now) -> int: ...
 
 
 class Figures(NamedTuple):
@@ -83,16 +92,18 @@ class Writer:
 
 
 class Lag:
-    """`counters`: the replica's, by name."""
+    """`datacenter`: this node's own. `counters`: the replica's, by name."""
 
-    __slots__ = ("_clock_guard", "_counters", "_writers", "histograms")
+    __slots__ = ("_clocks", "_counters", "_writers", "histograms")
 
-    def __init__(self, clock_guard: ClockGuard, counters: Counter[str]) -> None:
-        self._clock_guard, self._counters = clock_guard, counters
+    def __init__(self, datacenter: str, clocks: Clocks, counters: Counter[str]) -> None:
+        self._clocks, self._counters = clocks, counters
         #: by site, as records have it
         self._writers: dict[bytes, Writer] = {}
-        #: since the start, by datacenter of the writer and the way: "rumor", or "exchange"
-        self.histograms: dict[tuple[str, str], Histogram] = {}
+        #: since the start, by datacenter of the writer and the way; the own one is there before
+        #: it counts: who watches a rate would miss the first arrivals else
+        self.histograms: dict[tuple[str, Way], Histogram] = {}
+        self._open(datacenter)
 
     # -- inputs -----------------------------------------------------------------------------------
 
@@ -111,35 +122,39 @@ class Lag:
             self._counters["lag_unmeasured.writer"] += 1
             return
         written_ms = milliseconds_of(timestamp_in(record))
-        shown, now_ms = self._clock_guard.shown_by(writer.name), now.monotonic_s * 1000
-        if (
-            shown is None
-            or now.monotonic_s - shown.seen_s > COUNTS_S
-            # both are whole milliseconds of the same clock
-            or written_ms > shown.asked_ms + now_ms + 1
-        ):
+        shown_ms = self._clocks.shown_by(writer.name, now)
+        # a clock shows whole milliseconds
+        if shown_ms is None or written_ms > shown_ms[1] + 1:
             self._counters["lag_unmeasured.clock"] += 1
             return
-        lag_s = ((shown.asked_ms + shown.answered_ms) / 2 + now_ms - written_ms) / 1000
+        lag_s = (sum(shown_ms) / 2 - written_ms) / 1000
         if lag_s > OLD_S:
             self._counters["lag_unmeasured.old"] += 1
             return
         expires_ms = expires_in(record)
-        if expires_ms is not None and expires_ms <= self._clock_guard.expiry_ms(now):
+        if expires_ms is not None and expires_ms <= self._clocks.expiry_ms(now):
             self._counters["lag_unmeasured.expired"] += 1
             return
-        place = writer.datacenter, "exchange" if by_exchange else "rumor"
-        histogram = self.histograms.get(place)
-        if histogram is None:
-            if len(self.histograms) >= 2 * DATACENTERS_MAX:
+        way: Way = "exchange" if by_exchange else "rumor"
+        if (writer.datacenter, way) not in self.histograms:
+            if len(self.histograms) >= len(WAYS) * DATACENTERS_MAX:
                 self._counters["lag_unmeasured.place"] += 1
                 return
-            histogram = self.histograms[place] = Histogram(BOUNDS_S)
+            self._open(writer.datacenter)
         lag_s = max(lag_s, 0.0)
-        histogram.observe(lag_s)
+        self.histograms[writer.datacenter, way].observe(lag_s)
         writer.observe(lag_s, now)
 
+    def _open(self, datacenter: str) -> None:
+        for way in WAYS:
+            self.histograms[datacenter, way] = Histogram(BOUNDS_S)
+
     # -- questions --------------------------------------------------------------------------------
+
+    def counts(self) -> list[int]:
+        """How many arrivals since the start had a lag within each of BOUNDS_S, but not within the
+        one before; at last those beyond."""
+        return _added_up(self.histograms.values())
 
     def of_writer(self, member: Member, now: Now) -> Figures:
         """Of what this member has written."""
@@ -147,7 +162,8 @@ class Lag:
         return _figures([] if writer is None else writer.lately(now))
 
     def by_datacenter(self, now: Now) -> dict[str, Figures]:
-        """Of what was written in each datacenter from which something has ever arrived."""
+        """Of what was written in this datacenter, and in each from which something has ever
+        arrived."""
         lately: dict[str, list[Histogram]] = {place: [] for place, _ in sorted(self.histograms)}
         for writer in self._writers.values():
             if writer.datacenter in lately:
@@ -155,8 +171,8 @@ class Lag:
         return {place: _figures(histograms) for place, histograms in lately.items()}
 
 
-def added_up(histograms: Iterable[Histogram]) -> list[int]:
-    """How many lags there are in each bucket of BOUNDS_S, and beyond."""
+def _added_up(histograms: Iterable[Histogram]) -> list[int]:
+    """How many there are in each bucket of all."""
     counts = [0] * (len(BOUNDS_S) + 1)
     for histogram in histograms:
         for place, count in enumerate(histogram.counts):
@@ -165,7 +181,7 @@ def added_up(histograms: Iterable[Histogram]) -> list[int]:
 
 
 def _figures(histograms: Iterable[Histogram]) -> Figures:
-    counts = added_up(histograms)
+    counts = _added_up(histograms)
     return Figures(sum(counts), quantile(BOUNDS_S, counts, 0.5), quantile(BOUNDS_S, counts, 0.99))
 
 
