@@ -167,7 +167,7 @@ class ClusterReports:
         differs_by = 0 if own else difference.keys if difference is not None else None
         unequal_s = pool.exchanges.unequal(now).get(name)
         precision = difference.precision.name.lower() if difference is not None else None
-        measured = round_trip_to(pool, name)
+        measured, lag = round_trip_to(pool, name), lag_of(self._replica.lag, member, now)
         return ClusterMember(
             name=name,
             pool=pool.kind.value,
@@ -182,7 +182,8 @@ class ClusterReports:
             rtt_ms=measured["rtt_ms"],
             rtt_estimate_ms=measured["rtt_estimate_ms"],
             clock_offset_ms=0 if own else self._clock_offset_ms(name, now),
-            **lag_of(self._replica.lag, member, now),
+            lag_p50_ms=lag["lag_p50_ms"],
+            lag_p99_ms=lag["lag_p99_ms"],
             same=None if differs_by is None else not differs_by,
             differs_by=differs_by,
             precision="exact" if own else precision,
