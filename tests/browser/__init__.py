@@ -2,5 +2,6 @@
 
 chromium    a browser for a test, or why there is none
 attack.js   all that a page tries on a node
+crowd       the answer of /cluster where there are many members
 sites       the page of a stranger, and a node without doors, on which all of that works
 """

@@ -20,6 +20,7 @@ from benchmarks.agents import Agent
 from kvgossip.api.access.tokens import Token
 from tests.api.access.tokens_file import make_tokens
 from tests.browser.chromium import browsing
+from tests.browser.crowd import DEAD, crowd
 from tests.browser.test_pages import ask
 
 if TYPE_CHECKING:
@@ -42,6 +43,16 @@ SIGNS = {
     "releases": ".tile:has-text('first')",
     "safety": "dd:has-text('ops')",
 }
+# pairs of names on the map of which one lies on the other
+OVERLAPS = """
+() => {
+  const boxes = [...document.querySelectorAll('.map .name')].map((each) => each.getBBox())
+  const meet = (a, b) =>
+    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+  const on = boxes.flatMap((a, i) => boxes.slice(i + 1).filter((b) => meet(a, b)))
+  return [boxes.length, on.length]
+}
+"""
 LOOKS = [(400, "light"), (1400, "dark"), (2560, "light")]
 
 
@@ -165,6 +176,36 @@ async def test_every_page_shows_the_cluster_fits_its_window_and_breaks_no_rule_o
         assert wide <= 0, name
         assert await violations(page) == [], name
     assert refused == []
+    await page.context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+async def test_200_members_have_a_map_whose_names_can_be_read_and_a_table_that_finds_them(
+    width: int, scheme: str, browser: Browser, world: World
+) -> None:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    size = {"width": width, "height": 900}
+    page = await opened(browser, world, "#keys", viewport=size, color_scheme=scheme)
+    answer = json.dumps(crowd(200))
+    await page.route("**/cluster", lambda route: route.fulfill(body=answer))
+    await page.goto(f"{world.url}/ui/#cluster")
+    await page.wait_for_selector("small:has-text('200 members')")
+    # of what is wrong with hundreds, the first few stand there
+    assert await page.locator(".find").count() == DEAD + 3
+    await page.screenshot(path=SHOTS / f"crowd-{width}-{scheme}.png", full_page=True)
+    assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    names, overlaps = await page.evaluate(OVERLAPS)
+    assert names > DEAD
+    assert overlaps == 0
+    assert await page.locator(".map .member").count() == 200
+    assert await violations(page) == []
+    assert await page.locator("tbody tr").count() == 50
+    await page.fill("input[aria-label^='Members']", "tokyo-2")
+    await page.wait_for_selector("text=1 found")
+    assert await page.locator("tbody tr").count() == 1
+    await page.fill("input[aria-label^='Members']", "")
+    await page.click("text=Show 150 more rows")
+    await page.wait_for_selector("tr:has-text('web-194')")
     await page.context.close()
 
 

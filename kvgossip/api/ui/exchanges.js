@@ -2,7 +2,7 @@
 // anything differed.
 
 import { h } from './dom.js'
-import { ago, ageOf, bytes, clock, count, ms } from './format.js'
+import { ago, ageOf, byName, bytes, clock, count, ms, number } from './format.js'
 
 export const SPAN_S = 300
 const WIDTH = 1140,
@@ -19,7 +19,8 @@ const ROWS_MAX = 16
 export function drawExchanges(exchanges, now) {
   const recent = exchanges.filter((each) => now - each.at_ms < SPAN_S * 1000)
   if (!recent.length) return h('p', { class: 'empty' }, 'None in the last 5 minutes.')
-  const peers = [...new Set(recent.map((each) => each.peer))].sort().slice(0, ROWS_MAX)
+  const all = [...new Set(recent.map((each) => each.peer).reverse())]
+  const peers = all.slice(0, ROWS_MAX).sort(byName)
   const height = TOP + peers.length * ROW + BOTTOM
   const most = Math.max(...recent.map((each) => each.bytes), 1)
   const found = recent.filter((each) => each.found > 0)
@@ -58,6 +59,8 @@ export function drawExchanges(exchanges, now) {
         ),
       ),
     ),
+    all.length > ROWS_MAX &&
+      h('p', { class: 'soft' }, `The last ${ROWS_MAX} of ${number(all.length)} members.`),
   )
 }
 

@@ -9,6 +9,9 @@ export const number = (value) => (value == null ? DASH : WHOLE.format(value))
 export const count = (value, noun, nouns = `${noun}s`) =>
   `${number(value)} ${value === 1 ? noun : nouns}`
 
+// The order of names, as people count: n2 stands before n10.
+export const byName = new Intl.Collator('en', { numeric: true }).compare
+
 const short = (value) => (value >= 100 ? Math.round(value) : Number(value.toPrecision(2)))
 
 export function bytes(value) {

@@ -1,7 +1,7 @@
 // What is known of members, in words: figures for all, a table, and the facts of one.
 
 import { h } from './dom.js'
-import { ago, count, duration, ms, number, signedMs } from './format.js'
+import { ago, byName, count, duration, ms, number, signedMs } from './format.js'
 import { DOTS } from './map.js'
 
 const RANKS = { dead: 0, suspect: 1, alive: 3, left: 4 }
@@ -12,7 +12,7 @@ export const ranked = (members) => {
     RANKS[each.state] +
     (each.state === 'alive' && each.same === false ? -1 : 0) +
     (each.self ? 0.5 : 0)
-  return [...members].sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1))
+  return [...members].sort((a, b) => rank(a) - rank(b) || byName(a.name, b.name))
 }
 
 export function dataOf({ same, differs_by: keys, precision, unequal_s: since }) {
@@ -112,6 +112,7 @@ export const COLUMNS = [
   {
     name: 'State',
     by: (each) => RANKS[each.state],
+    words: (each) => `${each.state} ${each.gateway ? 'gateway' : ''} ${each.blocked ? 'blocked' : ''}`,
     cell: (each) => [
       h('i', { class: `dot ${DOTS[each.state]}` }),
       each.state,
@@ -147,7 +148,7 @@ export const COLUMNS = [
     by: (each) => each.lag_p99_ms,
     cell: (each) => ms(each.lag_p99_ms),
   },
-  { name: 'Data', by: (each) => each.differs_by, cell: dataOf },
+  { name: 'Data', by: (each) => each.differs_by, words: dataOf, cell: dataOf },
   {
     name: 'Version',
     by: (each) => each.said?.version,

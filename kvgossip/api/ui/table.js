@@ -1,9 +1,14 @@
-// Tables, sorted by a column that one chooses; before that, in the order of their rows.
+// Tables, sorted by a column that one chooses; before that, in the order of their rows. Of a long one
+// the first rows are shown, and a field finds others.
 
 import { h } from './dom.js'
+import { byName, count, number } from './format.js'
+
+const ROWS_MAX = 50
 
 export class Table {
-  // Columns: {name, cell(row), by(row) for sorting}; `number` stands right, `long` may take lines.
+  // Columns: {name, cell(row), by(row) for sorting, words(row) for finding, else what it is sorted
+  // by}; `number` stands right, `long` may take lines.
   constructor({ label, columns, changed, key, chosen, choose }) {
     Object.assign(this, {
       label,
@@ -14,6 +19,8 @@ export class Table {
       choose,
       sorted: null,
       falling: false,
+      text: '',
+      all: false,
     })
   }
 
@@ -29,13 +36,59 @@ export class Table {
     if (!column) return rows
     const turn = this.falling ? -1 : 1
     const known = (row) => column.by(row) ?? (this.falling ? -Infinity : Infinity)
-    return [...rows].sort((a, b) => (known(a) < known(b) ? -turn : known(a) > known(b) ? turn : 0))
+    return [...rows].sort((a, b) => turn * compare(known(a), known(b)))
+  }
+
+  has(row, text) {
+    const words = this.columns.map(({ words, by }) => words?.(row) ?? by?.(row) ?? '')
+    return words.join(' ').toLowerCase().includes(text)
   }
 
   draw(rows) {
+    if (rows.length <= ROWS_MAX) return this.drawRows(rows)
+    const text = this.text.trim().toLowerCase()
+    const found = text ? rows.filter((row) => this.has(row, text)) : rows
     return h(
       'div',
-      { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': this.label },
+      { key: this.label },
+      h(
+        'div',
+        { class: 'line filter' },
+        h('input', {
+          type: 'search',
+          value: this.text,
+          placeholder: 'Rows that contain …',
+          'aria-label': `${this.label}: rows that contain`,
+          autocomplete: 'off',
+          oninput: (event) => this.find(event.target.value),
+        }),
+        h('span', { class: 'soft', role: 'status' }, text && `${number(found.length)} found`),
+      ),
+      this.drawRows(found, this.all ? found.length : ROWS_MAX),
+      !this.all &&
+        found.length > ROWS_MAX &&
+        h(
+          'button',
+          { class: 'plain', onclick: () => this.showAll() },
+          `Show ${count(found.length - ROWS_MAX, 'more row')}`,
+        ),
+    )
+  }
+
+  find(text) {
+    this.text = text
+    this.changed()
+  }
+
+  showAll() {
+    this.all = true
+    this.changed()
+  }
+
+  drawRows(rows, most = rows.length) {
+    return h(
+      'div',
+      { key: 'rows', class: 'scroll', tabindex: 0, role: 'region', 'aria-label': this.label },
       h(
         'table',
         {},
@@ -51,7 +104,9 @@ export class Table {
         h(
           'tbody',
           {},
-          this.inOrder(rows).map((row) => this.row(row)),
+          this.inOrder(rows)
+            .slice(0, most)
+            .map((row) => this.row(row)),
         ),
       ),
     )
@@ -92,3 +147,6 @@ export class Table {
     )
   }
 }
+
+const compare = (a, b) =>
+  typeof a === 'string' && typeof b === 'string' ? byName(a, b) : a < b ? -1 : a > b ? 1 : 0

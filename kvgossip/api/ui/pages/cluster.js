@@ -2,7 +2,8 @@
 
 import { command, follow } from '../api.js'
 import { h } from '../dom.js'
-import { ago, ageOf, clock, count, duration } from '../format.js'
+import { Findings } from '../findings.js'
+import { ago, ageOf, clock, count } from '../format.js'
 import { drawMap } from '../map.js'
 import { COLUMNS, factsOf, ranked, tilesOf } from '../members.js'
 import { Table } from '../table.js'
@@ -10,16 +11,12 @@ import { Table } from '../table.js'
 export const title = 'Cluster'
 
 const EVENTS_MAX = 8
-const GRAVE = new Set(['dead', 'dead_but_answers', 'unreachable_by_all', 'key_missing'])
 
 export function open(view) {
   const page = new Cluster(view)
   page.go(view.query)
   return page
 }
-
-// What the finding's colour says: the words say the rest.
-const dotOf = ({ code }) => `dot ${GRAVE.has(code) ? 'bad' : 'warn'}`
 
 class Cluster {
   constructor(view) {
@@ -32,6 +29,7 @@ class Cluster {
       chosen: () => this.chosen,
       choose: (key) => this.choose(key),
     })
+    this.findings = new Findings(() => this.draw())
     follow('events?since=0', (event, data) => this.hear(event, data), view.signal)
   }
 
@@ -79,7 +77,7 @@ class Cluster {
             this.choose(name + seen.members.find((each) => each.name === name).pool),
           ),
         ),
-        this.drawFindings(seen),
+        this.findings.draw(seen),
       ),
       this.drawMember(seen),
       h(
@@ -94,37 +92,6 @@ class Cluster {
         this.table.draw(ranked(seen.members)),
       ),
       this.drawEvents(),
-    )
-  }
-
-  drawFindings({ findings, findings_age_s: age, partitions }) {
-    return h(
-      'section',
-      { class: 'panel', 'aria-live': 'polite' },
-      h(
-        'h2',
-        {},
-        'What to look at',
-        h('small', {}, age == null ? 'not examined yet' : `examined ${ago(age)}`),
-      ),
-      partitions.map(drawPartition),
-      findings.map((each) =>
-        h(
-          'div',
-          { key: each.code + each.pool + each.members, class: 'find' },
-          h('i', { class: dotOf(each) }),
-          h('p', {}, each.text),
-          each.command && h('code', {}, each.command),
-        ),
-      ),
-      !findings.length &&
-        !partitions.length &&
-        age != null &&
-        h(
-          'p',
-          { class: 'empty' },
-          'Nothing. All members that answer see each other, and their clocks agree.',
-        ),
     )
   }
 
@@ -221,20 +188,4 @@ function wordsOf(each) {
     return `${each.change === 'came' ? 'found' : 'no longer so'}: ${each.text}`
   const by = each.accuser ? `, says ${each.accuser}` : ''
   return `${each.name} is ${each.state}${each.was ? ` (was ${each.was})` : ''}${by}`
-}
-
-function drawPartition({ says, groups, since_s: since }) {
-  return h(
-    'div',
-    { key: `partition ${says}`, class: 'find' },
-    h('i', { class: 'dot bad' }),
-    h(
-      'p',
-      {},
-      `${says} suspects a partition${since == null ? '' : ` for ${duration(since)}`}`,
-      groups.map((group, index) =>
-        h('small', {}, index ? 'lost: ' : 'reached: ', h('b', {}, group.join(', ') || 'nobody')),
-      ),
-    ),
-  )
 }

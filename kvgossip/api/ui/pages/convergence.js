@@ -4,7 +4,7 @@ import { every, follow, json } from '../api.js'
 import { Differences } from '../differences.js'
 import { h } from '../dom.js'
 import { drawExchanges, lastWith, SPAN_S, wordsOf } from '../exchanges.js'
-import { ago, clock, count, number } from '../format.js'
+import { ago, byName, clock, count, number } from '../format.js'
 import { DOTS } from '../map.js'
 import { dataOf } from '../members.js'
 import { Plot } from '../plot.js'
@@ -187,7 +187,7 @@ class Convergence {
   // Those that differ, and the others as one line until somebody asks.
   drawMembers(seen) {
     const members = [...seen.members].sort(
-      (a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1),
+      (a, b) => rank(a) - rank(b) || byName(a.name, b.name),
     )
     const same = members.filter((each) => each.same)
     const shown = this.all || same.length < FEW ? members : members.filter((each) => !each.same)

@@ -3,7 +3,7 @@
 
 import { command, every, json, keyPath, path } from '../api.js'
 import { h } from '../dom.js'
-import { ago, ageOf, clock, count } from '../format.js'
+import { ago, ageOf, byName, clock, count } from '../format.js'
 import { drawDiff } from '../keys/diff.js'
 import { Table } from '../table.js'
 
@@ -299,7 +299,7 @@ class Releases {
 
 const inRank = (members) =>
   [...members].sort(
-    (a, b) => RANKS.indexOf(a.state) - RANKS.indexOf(b.state) || (a.node < b.node ? -1 : 1),
+    (a, b) => RANKS.indexOf(a.state) - RANKS.indexOf(b.state) || byName(a.node, b.node),
   )
 
 const COLUMNS = [

@@ -2,7 +2,7 @@
 
 import { ask, command, every, json, path } from '../api.js'
 import { h } from '../dom.js'
-import { ago, ageOf, bytes, clock, count, duration, number } from '../format.js'
+import { ago, ageOf, byName, bytes, clock, count, duration, number } from '../format.js'
 import { shownText } from '../keys/bytes.js'
 import { Table } from '../table.js'
 
@@ -220,16 +220,7 @@ class Safety {
         'Tombstones that wait',
         h('small', {}, 'deletes that not every member has confirmed'),
       ),
-      waiting.map(({ name, said, age_s: age }) =>
-        h(
-          'p',
-          { key: name },
-          h('b', { class: 'mono' }, name),
-          `: ${count(said.tombstones_waiting, 'tombstone')}`,
-          said.waits_for.length ? ` for ${said.waits_for.join(', ')}` : ' for the next round',
-          h('small', { class: 'soft' }, ` ${ago(age)}`),
-        ),
-      ),
+      [...Map.groupBy(waiting, whomFor)].map(([whom, members]) => drawWaitingFor(whom, members)),
       !waiting.length && h('p', { class: 'empty' }, 'None: all members know of all deletes.'),
     )
   }
@@ -289,6 +280,25 @@ class Safety {
         : h('p', { class: 'empty' }, 'Nobody.'),
     )
   }
+}
+
+const whomFor = ({ said }) => [...said.waits_for].sort(byName).join(', ')
+
+// Those that wait for the same ones, as one line.
+function drawWaitingFor(whom, members) {
+  const [{ name }] = members,
+    others = members.length - 1
+  const most = Math.max(...members.map(({ said }) => said.tombstones_waiting))
+  const age = Math.max(...members.map(({ age_s: age }) => age))
+  return h(
+    'p',
+    { key: whom },
+    h('b', { class: 'mono' }, name),
+    others > 0 && ` and ${count(others, 'other')}`,
+    `: ${others > 0 ? 'up to ' : ''}${count(most, 'tombstone')}`,
+    ` for ${whom || 'the next round'}`,
+    h('small', { class: 'soft' }, ` ${ago(age)}`),
+  )
 }
 
 function certificate({ names, expires_s: left, problem }) {
