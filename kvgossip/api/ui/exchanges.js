@@ -5,9 +5,10 @@ import { h } from './dom.js'
 import { ago, ageOf, byName, bytes, clock, count, ms, number } from './format.js'
 
 export const SPAN_S = 300
-const WIDTH = 1140,
-  LEFT = 120,
-  RIGHT = 10
+const WIDE = { width: 1140, left: 120, minutes: [5, 4, 3, 2, 1, 0] }
+const NARROW = { width: 380, left: 74, minutes: [4, 2, 0] }
+const NARROW_PX = 700
+const RIGHT = 10
 const ROW = 42,
   TOP = 8,
   BOTTOM = 20
@@ -21,11 +22,12 @@ export function drawExchanges(exchanges, now) {
   if (!recent.length) return h('p', { class: 'empty' }, 'None in the last 5 minutes.')
   const all = [...new Set(recent.map((each) => each.peer).reverse())]
   const peers = all.slice(0, ROWS_MAX).sort(byName)
+  const { width, left, minutes } = innerWidth < NARROW_PX ? NARROW : WIDE
   const height = TOP + peers.length * ROW + BOTTOM
   const most = Math.max(...recent.map((each) => each.bytes), 1)
   const found = recent.filter((each) => each.found > 0)
-  const wide = (WIDTH - LEFT - RIGHT) / (SPAN_S * 1000)
-  const x = (atMs) => WIDTH - RIGHT - (now - atMs) * wide
+  const wide = (width - left - RIGHT) / (SPAN_S * 1000)
+  const x = (atMs) => width - RIGHT - (now - atMs) * wide
   const differed = `of which ${found.length} found differences`
   const label = `${count(recent.length, 'exchange')} in 5 minutes, ${differed}`
   return h(
@@ -33,29 +35,29 @@ export function drawExchanges(exchanges, now) {
     { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'Exchanges by time' },
     h(
       'svg',
-      { viewBox: `0 0 ${WIDTH} ${height}`, role: 'img', 'aria-label': label, class: 'exchanges' },
+      { viewBox: `0 0 ${width} ${height}`, role: 'img', 'aria-label': label, class: 'exchanges' },
       peers.map((peer, row) => {
         const base = TOP + row * ROW + ROW - 8
         return h(
           'g',
           { key: peer },
           h('text', { x: 6, y: base - 4, class: 'name' }, peer),
-          h('path', { d: `M${LEFT} ${base}H${WIDTH - RIGHT}`, class: 'grid' }),
+          h('path', { d: `M${left} ${base}H${width - RIGHT}`, class: 'grid' }),
           recent
             .filter((each) => each.peer === peer)
-            .map((each) => drawOne(each, x, wide, base, most)),
+            .map((each) => drawOne(each, x, { wide, left, base, most })),
         )
       }),
-      [5, 4, 3, 2, 1, 0].map((minutes) =>
+      minutes.map((each) =>
         h(
           'text',
           {
-            key: minutes,
-            x: x(now - minutes * 60_000),
+            key: each,
+            x: x(now - each * 60_000),
             y: height - 4,
-            'text-anchor': minutes === 5 ? 'start' : minutes ? 'middle' : 'end',
+            'text-anchor': each === 5 ? 'start' : each ? 'middle' : 'end',
           },
-          minutes ? `${minutes} min ago` : 'now',
+          each ? `${each} min ago` : 'now',
         ),
       ),
     ),
@@ -64,7 +66,7 @@ export function drawExchanges(exchanges, now) {
   )
 }
 
-function drawOne(each, x, wide, base, most) {
+function drawOne(each, x, { wide, left, base, most }) {
   const { at_ms: end, took_ms: took, bytes: size, found, outcome } = each
   const width = Math.max(LEAST_PX, took * wide)
   const height = found ? LOW_PX + (HIGH_PX - LOW_PX) * Math.sqrt(size / most) : LOW_PX
@@ -72,7 +74,7 @@ function drawOne(each, x, wide, base, most) {
     'rect',
     {
       key: `${end} ${each.trips} ${took}`,
-      x: Math.max(LEFT, x(end) - width),
+      x: Math.max(left, x(end) - width),
       y: base - height,
       width,
       height,

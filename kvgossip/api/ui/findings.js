@@ -1,6 +1,6 @@
-// What to look at: suspected partitions, and what the doctor found. Of many findings of one kind the
-// first few are shown, until somebody asks for the others: a member that nobody reaches is one fault,
-// and a finding of each that misses it.
+// What to look at: suspected partitions, and what the doctor found. Of many findings of one kind
+// the first few are shown, until somebody asks for the others: a member that nobody reaches is one
+// fault, and a finding of each that misses it.
 
 import { h } from './dom.js'
 import { ago, count, duration, number } from './format.js'

@@ -36,9 +36,11 @@ export function drawMap({ members, suspicions, datacenter }, choose) {
   const shown = members
     .filter(({ name }) => at.has(name))
     .sort((a, b) => isNamed(a) - isNamed(b))
+  const doubts = doubtsOf(members, suspicions, at)
+  const ends = new Set(doubts.flatMap(({ by, of }) => [by, of]))
   const radius = crowded ? SMALL_PX : RADIUS_PX
   const named = shown
-    .filter((each) => few || isNamed(each))
+    .filter((each) => few || isNamed(each) || ends.has(each.name))
     .sort((a, b) => order(a) - order(b))
   const label = `Map of ${members.length} members by round trips; the table below says the same`
   return h(
@@ -51,7 +53,7 @@ export function drawMap({ members, suspicions, datacenter }, choose) {
     },
     islands.map(drawIsland),
     islands.length === 2 && drawWay(...islands),
-    drawSuspicions(members, suspicions, at),
+    doubts.map((each) => drawDoubt(each, at)),
     shown.map((member) => drawMember(member, at.get(member.name), radius, choose)),
     namesIn(named.map(({ name }) => name), at, size),
   )
@@ -108,17 +110,18 @@ function drawWay(one, other) {
   return h('path', { key: 'way', d: `M${from} ${one.y}H${to}`, class: 'way' })
 }
 
-// Of those whom this node takes for alive, and another one does not: what all know is no line.
-function drawSuspicions(members, suspicions, at) {
+// Suspicions of those whom this node takes for alive: what all know is no line.
+function doubtsOf(members, suspicions, at) {
   const alive = new Set(members.filter(({ state }) => state === 'alive').map(({ name }) => name))
   return suspicions
     .filter(({ by, of }) => alive.has(of) && at.has(by) && at.has(of))
     .slice(0, LINES_MAX)
-    .map(({ by, of, state }) => {
-      const words = `${by} holds ${of} for ${state}`
-      const d = `M${at.get(by)}L${at.get(of)}`
-      return h('path', { key: words, d, class: 'suspicion' }, h('title', {}, words))
-    })
+}
+
+function drawDoubt({ by, of, state }, at) {
+  const words = `${by} holds ${of} for ${state}`
+  const d = `M${at.get(by)}L${at.get(of)}`
+  return h('path', { key: words, d, class: 'suspicion' }, h('title', {}, words))
 }
 
 function drawMember(member, [x, y], radius, choose) {

@@ -112,7 +112,8 @@ export const COLUMNS = [
   {
     name: 'State',
     by: (each) => RANKS[each.state],
-    words: (each) => `${each.state} ${each.gateway ? 'gateway' : ''} ${each.blocked ? 'blocked' : ''}`,
+    words: ({ state, gateway, blocked }) =>
+      [state, gateway && 'gateway', blocked && 'blocked'].filter(Boolean).join(' '),
     cell: (each) => [
       h('i', { class: `dot ${DOTS[each.state]}` }),
       each.state,

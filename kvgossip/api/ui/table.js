@@ -1,5 +1,5 @@
-// Tables, sorted by a column that one chooses; before that, in the order of their rows. Of a long one
-// the first rows are shown, and a field finds others.
+// Tables, sorted by a column that one chooses; before that, in the order of their rows. Of a long
+// one the first rows are shown, and a field finds others.
 
 import { h } from './dom.js'
 import { byName, count, number } from './format.js'

@@ -42,13 +42,15 @@ export class Listing {
     this.changed()
   }
 
-  // A key has a new value: in its place where it is known, else places have moved.
+  // A key has a new value. Whether its place is known: else places may have moved.
   put({ key, version, bytes, content_type }) {
     for (const entries of this.pages.values()) {
       const found = entries.find((entry) => entry.key === key)
-      if (found) return Object.assign(found, { version, bytes, content_type })
+      if (!found) continue
+      Object.assign(found, { version, bytes, content_type })
+      return true
     }
-    return this.moved()
+    return false
   }
 
   // Keys have come or gone: what is in sight is asked for again, and shown until it comes.
@@ -117,6 +119,7 @@ export class Search {
   put({ key, version, bytes, content_type }) {
     const found = this.found.find((entry) => entry.key === key)
     if (found) Object.assign(found, { version, bytes, content_type })
+    return true
   }
 }
 

@@ -3,14 +3,15 @@
 import { command, follow } from '../api.js'
 import { h } from '../dom.js'
 import { Findings } from '../findings.js'
-import { ago, ageOf, clock, count } from '../format.js'
+import { ago, ageOf, clock, count, number } from '../format.js'
 import { drawMap } from '../map.js'
 import { COLUMNS, factsOf, ranked, tilesOf } from '../members.js'
 import { Table } from '../table.js'
 
 export const title = 'Cluster'
 
-const EVENTS_MAX = 8
+const EVENTS_MAX = 200
+const LINES_MAX = 8
 
 export function open(view) {
   const page = new Cluster(view)
@@ -170,17 +171,36 @@ class Cluster {
       h(
         'ol',
         { class: 'events' },
-        this.events.map((each) =>
-          h(
-            'li',
-            { key: `${each.at_ms} ${each.event} ${each.name ?? each.text}` },
-            h('time', { title: ago(ageOf(each.at_ms)) }, clock(each.at_ms)),
-            h('span', {}, wordsOf(each)),
+        folded(this.events)
+          .slice(0, LINES_MAX)
+          .map(([each, more]) =>
+            h(
+              'li',
+              { key: `${each.at_ms} ${each.event} ${each.name ?? each.text}` },
+              h('time', { title: ago(ageOf(each.at_ms)) }, clock(each.at_ms)),
+              h(
+                'span',
+                {},
+                wordsOf(each),
+                more > 0 && h('small', { class: 'soft' }, ` and ${number(more)} more of these`),
+              ),
+            ),
           ),
-        ),
       ),
     )
   }
+}
+
+// Findings of one kind that came or went one after the other, as one with the count of the others.
+function folded(events) {
+  const lines = []
+  for (const each of events) {
+    const last = lines.at(-1)
+    const isLike = ['event', 'code', 'change'].every((name) => last?.[0][name] === each[name])
+    if (each.event === 'finding' && isLike) last[1] += 1
+    else lines.push([each, 0])
+  }
+  return lines
 }
 
 function wordsOf(each) {

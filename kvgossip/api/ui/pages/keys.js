@@ -101,23 +101,33 @@ class Keys {
 
   hear(event, data) {
     if (event === 'put') {
-      this.marks.set(data.key, Date.now())
-      if (this.listing.put(data) !== undefined) return this.heard(data)
+      this.mark(data.key)
+      if (!this.listing.put(data)) this.moved()
+    } else if (event === 'delete' || event === 'expire' || event === 'synced') this.moved()
+    this.detail.heard(data.key, data.version)
+    // many may come within one frame
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0
+      this.draw()
+    })
+  }
+
+  // The oldest marks stand first.
+  mark(key) {
+    const now = Date.now()
+    this.marks.delete(key)
+    this.marks.set(key, now)
+    for (const [marked, since] of this.marks) {
+      if (now - since < MARK_MS) break
+      this.marks.delete(marked)
     }
-    if (event === 'delete' || event === 'expire' || event === 'synced') this.moved()
-    this.heard(data)
   }
 
-  heard({ key, version }) {
-    this.detail.heard(key, version)
-    this.draw()
-  }
-
+  // Keys have come or gone. The counts of folders are looked at again by themselves.
   moved() {
     this.moving ??= setTimeout(() => {
       this.moving = null
-      this.listing.moved()
-      this.tree.refresh(this.view.signal)
+      if (!this.view.signal.aborted) this.listing.moved()
     }, MOVED_MS)
   }
 

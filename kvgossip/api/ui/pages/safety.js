@@ -165,7 +165,7 @@ class Safety {
           'section',
           { class: 'panel' },
           h('h2', {}, 'Keyrings, tokens and blocks', h('small', {}, agreement(seen))),
-          this.members.draw(seen.members),
+          this.members.draw(inOrder(seen.members)),
         ),
     )
   }
@@ -281,6 +281,8 @@ class Safety {
     )
   }
 }
+
+const inOrder = (members) => [...members].sort((a, b) => byName(a.name, b.name))
 
 const whomFor = ({ said }) => [...said.waits_for].sort(byName).join(', ')
 
