@@ -40,7 +40,7 @@ MEMBERS = AGENTS + CACHES
 ASKED, CUT, KILLED, REFUSING = "n1", "n15", "n16", "n18"
 ZONES = ("a", "b", "c")
 RATE_MAX = 100
-PROBES = {"probe_interval_s": 2.0, "probe_timeout_s": 1.5}
+PROBES: dict[str, Any] = {"probe_interval_s": 2.0, "probe_timeout_s": 1.5}
 """Twenty members and a browser share the processors of one machine."""
 LOOKS = [*product((400, 1440), ("light", "dark"))]
 PATIENCE_MS = 60_000
@@ -137,10 +137,9 @@ async def shoot(
     browser: Browser, agent: Agent, signs: dict[str, str], folder: Path, suffix: str = ""
 ) -> None:
     for width, scheme in LOOKS:
-        size: Any = {"width": width, "height": 900}
-        context = await browser.new_context(
-            viewport=size, color_scheme=scheme, reduced_motion="reduce"
-        )
+        size = {"width": width, "height": 900}
+        look: Any = {"viewport": size, "color_scheme": scheme, "reduced_motion": "reduce"}
+        context = await browser.new_context(**look)
         page = await context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         for place, sign in signs.items():
