@@ -15,17 +15,19 @@ from pathlib import Path
 
 from ..agent import Agent
 from ..cluster import Cluster, lo_cluster
-from ..http_client import HTTP_PORT
+from ..http_client import ANSWER_S, HTTP_PORT, open_connection, parse_head
 from ..judge import judge
 from ..load import Load
 from ..machine import ROOT, new_folder, run
-from ..probe import NeverError, all_ready, seen_by
+from ..probe import NeverError, all_ready, eventually, seen_by
 from ..scenario import Result, UnavailableError, Violations, scenario
 
 FORMAT_2_COMMIT = Path(__file__).parents[1] / "FORMAT2_COMMIT"
 """A file with the hash of the first commit whose formats no later one may break."""
 FORMAT_1_COMMIT = "35d09e8"
 """Release 0.1.0, the last one with format 1."""
+SHOWN_S = 30.0
+"""A member that has just come up is known to all by then, and asked again each second."""
 REFUSED_S = 15.0
 """A node that wants to join tries again every few seconds."""
 
@@ -50,7 +52,7 @@ def checkout(commit: str) -> Iterator[Path]:
 @scenario()
 async def upgrade(seconds: float = 40.0, seed: int = 1) -> Result:
     """Three nodes of the first commit of format 2 become nodes of this one, one after the other, on
-    their disks and under load; then one of them goes back.
+    their disks and under load; then one of them goes back. Meanwhile the console of each shows all.
 
     The commit stands in tests/chaos/FORMAT2_COMMIT.
     """
@@ -68,6 +70,8 @@ async def upgrade(seconds: float = 40.0, seed: int = 1) -> Result:
             for agent, root in steps:
                 await asyncio.sleep(seconds / 5)
                 await _change(agent, root, violations)
+                for each in made.agents:
+                    violations += await _console_of(each, len(made.agents))
             await asyncio.sleep(seconds / 5)
             await load.stop()
             result = await judge(load, made.agents)
@@ -94,6 +98,44 @@ async def _change(agent: Agent, root: Path, violations: Violations) -> None:
         agent.root = before
         agent.start()
         await all_ready([agent])
+
+
+async def _console_of(agent: Agent, count: int) -> list[str]:
+    """What the page of that agent could not show while members of two releases are up."""
+    which = f"{agent.name}, which runs {'this commit' if agent.root == ROOT else 'the older one'},"
+    broken = []
+    for path in ("/ui/", "/ui/console.js", "/series"):
+        answer = await agent.ask("GET", path)
+        if answer.status != 200:
+            broken.append(f"{which} answers {answer.status} to {path}")
+
+    async def tells_of_all() -> bool:
+        members = (await agent.ask("GET", "/cluster")).document["members"]
+        return sum(each["answered"] and each["said"] is not None for each in members) == count
+
+    try:
+        await eventually("/cluster has what all say", tells_of_all, SHOWN_S)
+    except NeverError as error:
+        broken.append(f"{which} does not show all members: {error}")
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            await _first_event(agent)
+    except (TimeoutError, OSError, EOFError, ValueError) as error:
+        broken.append(f"{which} streams no /events: {error!r}")
+    return broken
+
+
+async def _first_event(agent: Agent) -> None:
+    """Returns once the stream has shown one; a node keeps those of its members' coming."""
+    reader, writer = await open_connection(agent)
+    try:
+        writer.write(b"GET /events?since=0 HTTP/1.1\r\nHost: chaos\r\n\r\n")
+        status, _ = parse_head(await reader.readuntil(b"\r\n\r\n"))
+        if status != 200:
+            raise ValueError(f"status {status}")
+        await reader.readuntil(b"\ndata: ")
+    finally:
+        writer.transport.abort()
 
 
 # -- format 1 ------------------------------------------------------------------------------------
