@@ -109,8 +109,8 @@ async def browse(port: int, count: int) -> None:
     ended: asyncio.Future[Any] = loop.run_in_executor(None, sys.stdin.read)
     ends: list[asyncio.Future[Any]] = [ended, *tasks]
     done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
+    for each in tasks:
+        each.cancel()
     for session in sessions:
         await session.close()
     for task in done - {ended}:

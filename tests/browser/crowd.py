@@ -97,6 +97,8 @@ def _member(
         differs_by=(7 if different else 0) if answers else None,
         precision="exact" if answers else None, unequal_s=12.0 if different else None,
         answered=answers, age_s=0.1 if answers else 240.0,
+        lag_p50_ms=rng.uniform(1, 9) if answers else None,
+        lag_p99_ms=rng.uniform(9, 90) if answers else None,
         place_ms=[middle * REACH_MS + rng.gauss(0, 0.2), rng.gauss(0, 0.3)],
         said=Said(
             version="0.2.0", standing="settled", keys=1_000_000, entries=1_000_400, not_ready=[],

@@ -72,9 +72,9 @@ class Objections:
                 f"its {len(record):,} bytes are too long for {member.name}",
                 RAISE_HINT,
             )
-        shown = self._clock_guard.shown_by(member.name)
+        shown = self._clock_guard.shown_by(member.name, now)
         if shown is not None:
-            their_ms = round((shown.asked_ms + shown.answered_ms) / 2 + 1000 * now.monotonic_s)
+            their_ms = round(sum(shown) / 2)
             drift_ms = 1000 * self._config.clock_drift_max_s
             timestamp = timestamp_in(record)
             if milliseconds_of(timestamp) > their_ms + drift_ms:

@@ -111,7 +111,7 @@ async def _console_of(agent: Agent, count: int) -> list[str]:
 
     async def tells_of_all() -> bool:
         members = (await agent.ask("GET", "/cluster")).document["members"]
-        return sum(each["answered"] and each["said"] is not None for each in members) == count
+        return sum(bool(each["answered"] and each["said"]) for each in members) == count
 
     try:
         await eventually("/cluster has what all say", tells_of_all, SHOWN_S)
