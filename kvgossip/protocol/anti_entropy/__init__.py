@@ -14,6 +14,7 @@ futility         differences that exchanges do not repair are given up
 keeper           the entries that came are kept, on either side
 objections       why one side would not take what the other one has
 left_out         the entries that peers leave out, since they are too long for this node
+folding          when changes are folded into the sketch
 difference       an estimate of how many keys differ
 inspection       which keys differ from a member; repairs nothing
 inspections      those under way

@@ -25,6 +25,7 @@ from random import Random
 from kvgossip.config import Address, Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.anti_entropy.ending import ending
+from kvgossip.protocol.anti_entropy.folding import Folding
 from kvgossip.protocol.anti_entropy.futility import Futility
 from kvgossip.protocol.anti_entropy.initiator import Exchange
 from kvgossip.protocol.anti_entropy.keeper import Keeper, Kept
@@ -56,8 +57,6 @@ from kvgossip.protocol.wire.message import Message, Pair
 
 Answer = Decoded | Symbols | Differ | Entries | Merged | Concluded
 NUMBER_BITS = 32
-SKETCH_REST_S = 0.05
-SKETCH_PAUSE_S = 0.004
 
 
 class ExchangeScheduler:
@@ -110,8 +109,7 @@ class ExchangeScheduler:
         #: by name, when the last exchange with that peer completed, monotonic seconds
         self._last_with_s: dict[str, float] = {}
         self.futility = Futility(store, outbox)
-        #: the time at which the sketch was worked on last, monotonic seconds
-        self._folded_s = now.monotonic_s
+        self._folding = Folding(store, now)
         #: the time at which an exchange with a random peer is due, monotonic seconds
         self._next_floor_s = now.monotonic_s + rng.random() * config.push_pull_interval_s
 
@@ -142,6 +140,7 @@ class ExchangeScheduler:
             self._unequal_since_s.pop(peer, None)
             self.futility.equals(peer)
             return
+        self._folding.saw_other_root(self._merging.news_s, now)
         if self.futility.differs(peer, root):
             return
         since_s = self._unequal_since_s.setdefault(peer, now.monotonic_s)
@@ -207,8 +206,8 @@ class ExchangeScheduler:
             due = exchange.eager or not self._is_comparable(exchange)
             nearest = min(nearest, 0.0 if due else self._end_s(exchange))
         if not self._store.sketch.idle and self._membership.table.reachable:
-            sketch_s = self._sketch_s
-            nearest = sketch_s if sketch_s < nearest else nearest
+            folding_s = self._folding.deadline(self._merging.news_s)
+            nearest = folding_s if folding_s < nearest else nearest
         return nearest
 
     def tick(self, now: Now) -> None:
@@ -229,15 +228,8 @@ class ExchangeScheduler:
             )
             for peer in self.select_peers(now):
                 self.start(peer.name, now)
-        if now.monotonic_s >= self._sketch_s and self._membership.reachable:
-            self._store.work_on_sketch()
-            self._folded_s = now.monotonic_s
-
-    @property
-    def _sketch_s(self) -> float:
-        """The time at which the sketch may be worked on: not while news comes in, and never so that
-        nothing else gets its turn."""
-        return max(self._merging.news_s + SKETCH_REST_S, self._folded_s + SKETCH_PAUSE_S)
+        if self._membership.reachable:
+            self._folding.tick(self._merging.news_s, now)
 
     def _end_s(self, exchange: Exchange) -> float:
         """Until when it may last without an answer, monotonic seconds."""

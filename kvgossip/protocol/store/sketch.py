@@ -124,6 +124,11 @@ class Sketch:
         self._odd = len(self._changed)
 
     @property
+    def waiting(self) -> int:
+        """How many changes are not folded in."""
+        return len(self._changed)
+
+    @property
     def idle(self) -> bool:
         """True if there is nothing to work in."""
         return not self._changed and self._covered == _POSITIONS
