@@ -43,6 +43,7 @@ QUICK: dict[str, str] = {
     "exchange": "--keys 2000 --differences 1 100 --rounds 1 --seconds 2 --gets-per-s 50",
     "embedded": "--processes 3 --writes 20 --keys 500 --seconds 1 --rounds 1",
     "servers": "--only gunicorn spawn --changes 3 --restarts 1",
+    "console": "--seconds 1 --rounds 1",
     "canaries": "--simulated 10 --members 3 --processes 4 --seeds 1 --rounds 1",
     "memory": "--keys 5000 --rounds 1",
     "seal": "--rounds 1 --seconds 0.1",

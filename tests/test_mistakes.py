@@ -291,7 +291,7 @@ def test_a_terminal_gets_nothing_that_it_would_obey(place: Place, tmp_path: Path
 
 def test_members_can_be_read_in_80_columns(place: Place) -> None:
     head, _, row, *rest = at_a_terminal("members", "--url", place.url).decode().splitlines()
-    assert head.split() == ["name", "state", "pool", "address", "http", "datacenter", "rtt"]
+    assert head.split() == ["name", "state", "pool", "address", "http", "datacenter", "rtt", "lag"]
     assert row.split()[:5] == ["n1", "alive", "lan", place.gossip, place.http]
     assert "no room for generation, incarnation" in "".join(rest)
     assert all(len(line) <= 80 for line in (head, row, *rest))

@@ -166,8 +166,9 @@ class ApiServer:
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
         self._events = EventRoutes(node, answers, watching)
-        requests = self._connections.requests
-        self._sampler = Sampler(node.status, node.lag_counts, requests, self._delay)
+        self._sampler = Sampler(
+            node.status, node.lag_counts, self._connections.requests, self._delay
+        )
         self._keys = Keys(node, answers, self._access)
         cluster, consul = ClusterRoutes(node, answers), ConsulAnswers(node, answers)
         self.left = cluster.left

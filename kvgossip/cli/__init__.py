@@ -22,6 +22,8 @@ imported when it is used.
     join           make a node join a cluster
     leave          make a node leave
     settle         make a node answer reads before it has caught up
+    differences    show which keys differ from a member, and write one side for all
+    exchange       exchange with a member now
     converge       compare the data of all members
     block          make a node drop everything of a member or a network
     unblock        take a block back

@@ -55,7 +55,7 @@ class Data:
     ) -> None:
         self._pools, self.saved = pools, SavedState(saved or {})
         self.hlc = _clock(config, self.saved)
-        self.store, self.surveys = _store(config, self.saved), Surveys(outbox, rng)
+        self.store = _store(config, self.saved)
         #: why this node should not be asked just now
         self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
@@ -85,8 +85,7 @@ class Data:
         self._open_settling(config, site, pools, rebuilding, found, outbox, rng, now)
         context, place = self.tombstones.context, self.cluster_id.place
         self.disk = DiskCondition(self.saved, self.store, context, self.settling, outbox, place)
-        fuse = self.tombstones.drops.fuse
-        for guard in (self.settling, self.set_back, fuse, self.clock_guard):
+        for guard in (self.settling, self.set_back, self.tombstones.drops.fuse, self.clock_guard):
             self.readiness.add(guard.not_ready)
         self.merging = Merging(
             self.clock_guard,

@@ -486,6 +486,7 @@ def test_every_benchmark_is_among_all_of_them_and_has_a_place_on_the_page() -> N
         "agents",
         "all",
         "clients",
+        "console_process",
         "embedded_process",
         "epidemics",
         "flooders",
