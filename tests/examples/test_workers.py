@@ -6,7 +6,12 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
+import socket
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +78,37 @@ async def test_tasks_of_celery_see_what_anybody_writes(tmp_path: Path) -> None:
         with environment(node) as env:
             env["SHOP_BROKER_DIR"] = str(tmp_path)
             command = (*CELERY, "--concurrency", str(WORKERS))
-            async with served(env, *command, says=READY):
-                await until_tasks(env, {"theme": "dark", "price": 30})
-                await node.put("shop/theme", "blue")
-                await node.put("shop/limits/rate", "20")
-                await until_tasks(env, {"theme": "blue", "price": 60})
-                assert alive(node) == 1
+            async with redis(env["XDG_RUNTIME_DIR"]) as url:
+                env |= {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
+                async with served(env, *command, says=READY):
+                    await until_tasks(env, {"theme": "dark", "price": 30})
+                    await node.put("shop/theme", "blue")
+                    await node.put("shop/limits/rate", "20")
+                    await until_tasks(env, {"theme": "blue", "price": 60})
+                    assert alive(node) == 1
+
+
+@asynccontextmanager
+async def redis(folder: str) -> AsyncIterator[str]:
+    """The URL of a Redis of its own, as a broker: that of files, which the example has so that it
+    needs no other server, now and then reads a message of which half is written."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian: apt-get install redis-server)")
+    pytest.importorskip("redis", reason="Celery speaks with Redis by the package redis")
+    path = f"{folder}/redis.sock"
+    options = ("--port", "0", "--unixsocket", path, "--save", "", "--dir", folder)
+    process = await asyncio.create_subprocess_exec("redis-server", *options, stdout=DEVNULL)
+
+    def listens() -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(path) == 0
+
+    try:
+        await until(listens)
+        yield f"redis+socket://{path}"
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 async def until_tasks(env: dict[str, str], says: dict[str, Any]) -> None:
