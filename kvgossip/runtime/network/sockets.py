@@ -128,9 +128,11 @@ def _explained(address: Address, error: OSError) -> ConfigError:
             "another parameter, `advertise`"
         )
         return ConfigError(f"the gossip address {address} does not belong to this machine", hint)
-    if error.errno in (errno.EACCES, errno.EPERM):
+    if error.errno == errno.EPERM:
         return ConfigError(
-            f"no permission to listen on the gossip address {address}", "choose a port above 1023"
+            f"no permission to listen on the gossip address {address}",
+            "ask whoever guards this machine, by a firewall or a sandbox, or choose another "
+            "address",
         )
     return ConfigError(
         f"cannot listen on the gossip address {address}: {why}",
