@@ -4,6 +4,8 @@ is reported.
 Laws
 - Readers see a table once it is complete, checked, and the cache is open; each set of records makes
   one, which replaces the one before.
+- A source that does not know yet whose data it has changes nothing of where this process is: so a
+  canary is shown until there is a reason against it.
 - What is refused is reported once: in the log, to those who registered for it, and to the source.
 - Code of users runs within: models and checks. It may read; it may neither write nor wait for the
   source, whose thread it holds.
@@ -69,7 +71,7 @@ class Applying:
 
     # -- of the source ----------------------------------------------------------------------------
 
-    def replaced(self, records: Sequence[Record]) -> None:
+    def replaced(self, records: Sequence[Record], *, settled: bool = False) -> None:
         with self._making():
             self._records = {record.key: record for record in records}
             self._reserved = {key for key in self._records if self._is_reserved(key)}
@@ -94,7 +96,12 @@ class Applying:
 
     def state_changed(self, state: SourceState) -> None:
         with self._making():
-            before, self.state = self.state, state
+            before = self.state
+            if not state.node:
+                state = state._replace(
+                    node=before.node, zone=before.zone, datacenter=before.datacenter
+                )
+            self.state = state
             if self._fed and (before.node, before.zone) != (state.node, state.zone):
                 self._resolve()
             waiters = self._waiters if state.settled else []

@@ -8,7 +8,10 @@ Laws
 - A connection holds no more than a chunk beyond the high-water mark of its socket, however slow its
   process is. When the feed has gone past it, it begins anew with all that there is.
 - What changed in one turn of the loop reaches a follower as one: so a batch does. A follower that
-  comes before the node has settled gets what is there by then, and everything anew at that moment.
+  comes before the node has settled gets what may be read by then; where that was nothing, it gets
+  everything anew at that moment.
+- That the node has settled is said after all that it settled with, and that seeds are planted after
+  those of them that were news: who hears it has what it is about.
 - Whatever a follower says, the node goes on: nonsense ends its connection, with a word about why.
 - A follower is gone when its process has ended, also where a child of it holds the socket open.
 """
@@ -19,9 +22,9 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Protocol, TypeVar, cast
 
 from kvgossip.cache.line import (
@@ -35,6 +38,8 @@ from kvgossip.cache.line import (
     FromMember,
     Hello,
     LineError,
+    Plant,
+    Planted,
     Records,
     Refused,
     Report,
@@ -46,9 +51,9 @@ from kvgossip.cache.line import (
     failed,
     framed,
 )
-from kvgossip.cache.peer import peer_of, process_of
-from kvgossip.cache.record_bytes import is_odd, record_of
-from kvgossip.cache.source import Applied, Source, SourceState
+from kvgossip.cache.peer import peer_of, process_of, shut, socket_of
+from kvgossip.cache.record_bytes import plant, record_of
+from kvgossip.cache.source import Applied, Record, Source, SourceState
 from kvgossip.errors import KVGossipError, NotSettledError, WatchLaggedError
 from kvgossip.protocol.model.write import Writing
 from kvgossip.runtime.changes.feed import Feed
@@ -124,7 +129,7 @@ class Followers:
 
     def _end(self, ended: Future[None]) -> None:
         if self._server is not None:
-            _shut(self._listener)
+            shut(self._listener)
             self._server.close()
         for connection in list(self._connections):
             connection.end()
@@ -171,13 +176,20 @@ class Connection(asyncio.Protocol):
         self._state_due = True
         #: true where the node could not say yet what there is
         self._unsure = False
+        #: true once all that the node settled with was sent, or where it is what is sent first
+        self._is_whole = False
+        #: what the process has the node know: it is not whole yet; it is about to be planted; and
+        #: the answers, which wait until what was news is sent
+        self._seeds: list[Record] = []
+        self._planting: asyncio.Task[None] | None = None
+        self._planted: list[Planted] = []
 
     # -- called by the transport ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         try:
-            with _socket_of(self._transport) as connection:
+            with socket_of(self._transport) as connection:
                 self._process = process_of(peer_of(connection))
         except (ConnectionError, KVGossipError) as error:
             return self._refuse(error)
@@ -208,6 +220,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._patience.cancel()
+        if self._planting is not None:
+            self._planting.cancel()
         if self._feed is not None and self._queue is not None:
             self._feed.watches.remove(self._queue)
         if self._process is not None:
@@ -227,8 +241,8 @@ class Connection(asyncio.Protocol):
     def end(self) -> None:
         """At once, with what the socket has taken; harmless when repeated."""
         if self._transport is not None and not self._transport.is_closing():
-            with _socket_of(self._transport) as connection:
-                _shut(connection)
+            with socket_of(self._transport) as connection:
+                shut(connection)
             self._transport.abort()
 
     # -- what the process says --------------------------------------------------------------------
@@ -247,6 +261,10 @@ class Connection(asyncio.Protocol):
                 self._followers.reported()
             case Ask(number, prefix, timeout_s):
                 self._call(number, lambda: self._member.survey(prefix, timeout_s), Surveyed)
+            case Plant(records, more):
+                self._seeds += records
+                if not more:
+                    self._begin_planting()
 
     def _greet(self, message: FromFollower) -> None:
         if not isinstance(message, Hello):
@@ -258,6 +276,7 @@ class Connection(asyncio.Protocol):
         self._topic = Topic(message.prefix)
         self._feed = feed = self._member.node.feed
         self._queue = feed.subscribe(self._topic, self._wake)
+        self._is_whole = self._followers.state.settled
         self._begin_anew()
         self._go_on()
 
@@ -286,6 +305,21 @@ class Connection(asyncio.Protocol):
             self._send(answer(number, future.result()))
         except Exception as error:
             self._send(failed(number, error))
+
+    def _begin_planting(self) -> None:
+        if self._planting is not None and not self._planting.done():
+            raise LineError("seeds, while those before are not planted")
+        seeds, self._seeds = self._seeds, []
+        self._planting = self._loop.create_task(self._plant(seeds))
+
+    async def _plant(self, seeds: Sequence[Record]) -> None:
+        try:
+            await plant(self._member.node, seeds)
+            answer = Planted("", "")
+        except KVGossipError as error:
+            answer = Planted(str(error), error.hint)
+        self._planted.append(answer)
+        self._wake()
 
     def _is_late(self) -> None:
         self._refuse(LineError(f"no hello within {HELLO_S:.0f} s"))
@@ -328,9 +362,10 @@ class Connection(asyncio.Protocol):
             return
         if queue.state is State.CLOSED:
             return self.end()
+        state = self._followers.state
         if self._state_due:
             self._state_due = False
-            self._send(StateChanged(self._followers.state))
+            self._send(StateChanged(state._replace(settled=state.settled and self._is_whole)))
         try:
             events = follower.take()
         except WatchLaggedError:
@@ -338,7 +373,13 @@ class Connection(asyncio.Protocol):
             return self._wake()
         self._tell(events, more=not follower.caught_up)
         if not follower.caught_up:
-            self._wake()
+            return self._wake()
+        if state.settled and not self._is_whole:
+            self._send(StateChanged(state))
+        self._is_whole = state.settled
+        for answer in self._planted:
+            self._send(answer)
+        self._planted.clear()
 
     def _tell(self, events: Sequence[Event], *, more: bool) -> None:
         anew = bool(events) and events[0].kind is Kind.RESYNC
@@ -346,27 +387,8 @@ class Connection(asyncio.Protocol):
         if sent or anew or (self._half and not more):
             self._half = more
             records = tuple(record_of(event.key, event.record) for event in sent)
-            odd = tuple(
-                record.key
-                for record, event in zip(records, sent, strict=True)
-                if is_odd(record, event.record)
-            )
-            self._send(Records(records, anew, more, odd))
+            self._send(Records(records, anew, more))
 
     def _send(self, message: FromMember) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(framed(message))
-
-
-@contextmanager
-def _socket_of(transport: asyncio.Transport) -> Iterator[socket.socket]:
-    """The socket of a transport, as one of the standard library's: not every loop gives that."""
-    descriptor = transport.get_extra_info("socket").fileno()
-    with socket.socket(fileno=os.dup(descriptor)) as connection:
-        yield connection
-
-
-def _shut(connection: socket.socket) -> None:
-    """End it for both sides, also where a child of this process has a copy of it."""
-    with suppress(OSError):
-        connection.shutdown(socket.SHUT_RDWR)

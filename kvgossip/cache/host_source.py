@@ -7,7 +7,8 @@ kernel frees it however the member ended. One of them gets it, and the others fo
 Laws
 - A process has one source at a time; its cache keeps its values from one to the next (keeping.py).
 - Who takes over gives its node what its cache has, with the versions, so that values outlast a
-  member that had them in memory alone. What expires is not among them: it would not any more.
+  member that had them in memory alone; and so does who follows it, with what it still lacks
+  (keeping.py). Until the node has taken that, nobody believes that it has settled.
 - What waits to be written goes to the next source. What was sent, and not answered, has failed.
 - A process that cannot take over - its disk fails, its address is taken - gives the seat back, says
   why, and follows whoever can.
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -30,11 +31,14 @@ from kvgossip.cache.line import Ask, Write
 from kvgossip.cache.seat import Seat
 from kvgossip.cache.socket_source import NOBODY, SocketSource
 from kvgossip.cache.source import Applied, Record, Sink, Source, SourceState, Survey
-from kvgossip.errors import ConfigError
+from kvgossip.errors import ConfigError, KVGossipError
 
 if TYPE_CHECKING:
     from kvgossip.cache.followers import Followers, ServedMember
     from kvgossip.protocol.model.write import Writing
+
+PLANT_AGAIN_S = 1.0
+"""So often a node that does not take what its process has is asked again."""
 
 log = logging.getLogger("kvgossip")
 
@@ -50,7 +54,7 @@ class HostSource:
         self._keeping: Keeping | None = None
         #: held for a moment, while the source of this process becomes another one
         self._lock = threading.Lock()
-        self._line = SocketSource(self._seat, prefix, self._take_over)
+        self._line = SocketSource(self._seat, prefix, self._take_over, self._lacking)
         self._reign: Reign | None = None
         self._applied: Applied | None = None
         forks.watch(self)
@@ -95,12 +99,16 @@ class HostSource:
         assert self._keeping is not None
         if not self._seat.take():
             return None
-        seeds = [each for each in self._keeping.values if each.key not in self._line.odd]
+        keeping = self._keeping
         try:
-            return Reign(self._seat, self._make_member(), self._prefix, self._keeping, seeds)
+            return Reign(self._seat, self._make_member(), self._prefix, keeping, keeping.seeds())
         except BaseException:
             self._seat.release()
             raise
+
+    def _lacking(self) -> Sequence[Record]:
+        assert self._keeping is not None
+        return self._keeping.lacking()
 
     def _take_over(self) -> bool:
         """Whether this process is the member from now on. On the thread of the line; raises as
@@ -128,8 +136,8 @@ class Reign:
     ) -> None:
         self._seat, self.member, self._prefix, self._sink = seat, member, prefix, sink
         self._state = NOBODY._replace(role="member")
-        #: true until the node knows the seeds: before that it is not believed
-        self._doubted = bool(seeds)
+        #: true until the node knows the seeds: before that it is not believed; and why it does not
+        self._doubted, self._refusal = bool(seeds), ""
         self._followers: Followers | None = None
         member.open(self)
         try:
@@ -150,34 +158,64 @@ class Reign:
         finally:
             self._seat.release()
 
-    def replaced(self, records: Sequence[Record]) -> None:
-        self._sink.replaced(records)
+    def replaced(self, records: Sequence[Record], *, settled: bool = False) -> None:
+        self._sink.replaced(records, settled=settled and not self._doubted)
 
     def changed(self, records: Sequence[Record]) -> None:
         self._sink.changed(records)
 
     def state_changed(self, state: SourceState) -> None:
         self._state = state
-        self._sink.state_changed(state._replace(settled=state.settled and not self._doubted))
+        self._tell()
+
+    def records(self) -> Mapping[str, Record]:
+        return self._sink.records()
+
+    def _tell(self) -> None:
+        state = self._shown
+        self._sink.state_changed(state)
         if (followers := self._followers) is not None:
             # the loop of a member that is being closed may have ended
             with suppress(RuntimeError):
                 self.member.loop.call_soon_threadsafe(followers.state_changed, state)
 
+    @property
+    def _shown(self) -> SourceState:
+        if not self._doubted:
+            return self._state
+        return self._state._replace(settled=False, problem=self._refusal or self._state.problem)
+
     def _plant(self, seeds: Sequence[Record]) -> None:
-        from asyncio import run_coroutine_threadsafe
+        """Returns once the node knows the seeds, or has refused them, and is asked again."""
+        from asyncio import run_coroutine_threadsafe, sleep
 
         from kvgossip.cache.record_bytes import all_records, plant
 
-        async def plant_all() -> None:
-            await plant(self.member.node, seeds)
+        async def try_it() -> bool:
+            try:
+                await plant(self.member.node, seeds)
+            except KVGossipError as error:
+                refusal = f"the node does not take what this process has: {error}; {error.hint}"
+                if refusal != self._refusal:
+                    self._refusal = refusal
+                    log.warning(refusal)
+                    self._tell()
+                return False
             self._doubted = False
             if self._state.settled:
                 # so early that the sink may not have the seeds
-                self._sink.replaced(all_records(self.member.node, self._prefix))
-            self._sink.state_changed(self._state)
+                records = all_records(self.member.node, self._prefix)
+                self._sink.replaced(records, settled=True)
+            self._tell()
+            return True
 
-        run_coroutine_threadsafe(plant_all(), self.member.loop).result()
+        async def try_again() -> None:
+            await sleep(PLANT_AGAIN_S)
+            while not await try_it():  # noqa: ASYNC110 - nobody sets an event
+                await sleep(PLANT_AGAIN_S)
+
+        if not run_coroutine_threadsafe(try_it(), self.member.loop).result():
+            run_coroutine_threadsafe(try_again(), self.member.loop)
 
     def _serve(self) -> None:
         from kvgossip.cache.followers import Followers
@@ -189,9 +227,9 @@ class Reign:
                 f"no socket can be made in {self._seat.folder}: {error.strerror or error}",
                 "choose another data_dir, on a file system with sockets",
             ) from error
-        self._followers = followers = Followers.begin(self.member, listener, self._state)
+        self._followers = followers = Followers.begin(self.member, listener, self._shown)
         # what it became meanwhile: looked up on the loop, where nothing newer can come before it
-        self.member.loop.call_soon_threadsafe(lambda: followers.state_changed(self._state))
+        self.member.loop.call_soon_threadsafe(lambda: followers.state_changed(self._shown))
 
 
 def _hand_on(call: Call, member: Source) -> None:

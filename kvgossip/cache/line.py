@@ -9,6 +9,10 @@
        | <-- Refused(error, hint) ------ |   another version, or nonsense: the end
        | <-- StateChanged(state) ------- |   and again when the state is another
        | <-- Records(anew, more) ------- |   all that is under the prefix, in portions
+       | <-- StateChanged(settled) ----- |   after all that the node settled with
+       | -- Plant(records, more) ------> |   the seeds that it lacks, where it does (keeping.py)
+       | <-- Records(more) ------------- |   those that were news to it
+       | <-- Planted(error, hint) ------ |   no error: they are known
        | <-- Records(more) ------------- |   what changed
        | -- Write(number, writes) -----> |
        | <-- Written(number, versions) - |   or Failed
@@ -16,10 +20,9 @@
        | -- Ask(number, ...) ----------> |
        | <-- Surveyed(number, ...) ----- |   or Failed
 
-`odd` names the records that are more than a Record tells: they expire, or have flags.
-
 What changed together is whole once `more` is false: a portion before that is half of something, and
-shown to nobody. `anew` begins with nothing: what the follower had, and does not come, is gone.
+shown to nobody. `anew` begins with nothing: what the follower had, and does not come, is gone once
+the node has settled and knows the seeds.
 
 Nothing of a node is imported here, and nothing that is not of the standard library: a follower is
 to cost little more than its interpreter.
@@ -29,7 +32,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kvgossip import errors
@@ -50,12 +53,13 @@ from kvgossip.cache.source import Applied, NodeApplied, Record, SourceState, Sur
 from kvgossip.errors import KVGossipError, LocalError, StaleError
 from kvgossip.releases.place import Place
 
-VERSION = 2
+VERSION = 3
 HELLO_BYTES_MAX = 4096
 FRAME_BYTES_MAX = 2**27
 """More than any value, or any batch, takes."""
 PREFIX_CHARACTERS_MAX = 1024
 SURVEY_S_MAX = 3600.0
+PORTION_BYTES = 256 * 1024
 _LENGTH = struct.Struct(">I")
 
 #: as Writing has them: key, value, content type, time to live, flags
@@ -88,6 +92,13 @@ class Ask(NamedTuple):
     timeout_s: float
 
 
+class Plant(NamedTuple):
+    """Nothing of them is planted before `more` is false."""
+
+    records: tuple[Record, ...]
+    more: bool
+
+
 class Refused(NamedTuple):
     error: str
     hint: str
@@ -101,7 +112,11 @@ class Records(NamedTuple):
     records: tuple[Record, ...]
     anew: bool
     more: bool
-    odd: tuple[str, ...] = ()
+
+
+class Planted(NamedTuple):
+    error: str
+    hint: str
 
 
 class Written(NamedTuple):
@@ -123,20 +138,22 @@ class Failed(NamedTuple):
     hint: str
 
 
-FromFollower = Hello | Write | Report | Ask
-FromMember = Refused | StateChanged | Records | Written | Surveyed | Failed
+FromFollower = Hello | Write | Report | Ask | Plant
+FromMember = Refused | StateChanged | Records | Written | Surveyed | Failed | Planted
 
 _NUMBERS: dict[type, int] = {
     Hello: 1,
     Write: 2,
     Report: 3,
     Ask: 4,
+    Plant: 5,
     Refused: 17,
     StateChanged: 18,
     Records: 19,
     Written: 20,
     Surveyed: 21,
     Failed: 22,
+    Planted: 23,
 }
 
 
@@ -163,7 +180,7 @@ _applied = row(Applied, text, text, _pairs)
 _node_applied = row(NodeApplied, text, text, count, _pairs)
 _survey = row(Survey, many(_node_applied), many(text), many(row(Place, text, text)))
 _state = row(SourceState, text, text, text, text, flag, optional(count), flag, text)
-_record = row(Record, text, octets, text, interned, octets)
+_record = row(Record, text, octets, text, interned, octets, octets)
 _write = row(_tuple, text, octets, optional(text), optional(number), count)
 
 FROM_FOLLOWER: dict[int, Shape] = {
@@ -171,14 +188,16 @@ FROM_FOLLOWER: dict[int, Shape] = {
     _NUMBERS[Write]: row(Write, count, many(_write)),
     _NUMBERS[Report]: row(Report, _applied),
     _NUMBERS[Ask]: row(Ask, count, text, _seconds),
+    _NUMBERS[Plant]: row(Plant, many(_record), flag),
 }
 FROM_MEMBER: dict[int, Shape] = {
     _NUMBERS[Refused]: row(Refused, text, text),
     _NUMBERS[StateChanged]: row(StateChanged, _state),
-    _NUMBERS[Records]: row(Records, many(_record), flag, flag, many(text)),
+    _NUMBERS[Records]: row(Records, many(_record), flag, flag),
     _NUMBERS[Written]: row(Written, count, many(text)),
     _NUMBERS[Surveyed]: row(Surveyed, count, _survey),
     _NUMBERS[Failed]: row(Failed, count, text, text, text),
+    _NUMBERS[Planted]: row(Planted, text, text),
 }
 
 
@@ -192,6 +211,18 @@ def framed(message: FromFollower | FromMember) -> bytes:
     head = json.dumps([_NUMBERS[type(message)], *message], default=length_of).encode()
     body = b"".join((_LENGTH.pack(len(head)), head, *values))
     return _LENGTH.pack(len(body)) + body
+
+
+def portions(seeds: Sequence[Record]) -> Iterator[Plant]:
+    """The messages that plant these, each of about PORTION_BYTES."""
+    part, size = list[Record](), 0
+    for seed in seeds:
+        if size > PORTION_BYTES:
+            yield Plant(tuple(part), more=True)
+            part, size = [], 0
+        part.append(seed)
+        size += len(seed.value or b"") + len(seed.data)
+    yield Plant(tuple(part), more=False)
 
 
 class Frames:

@@ -171,9 +171,11 @@ class _Life:
             self.node.applied.tell(applied)
 
     def begin(self) -> None:
-        self._sink.state_changed(self.state)
+        # who it is, before its records; that it has settled, after them
+        self._sink.state_changed(self.state._replace(settled=False))
         if self._readable:
             self._show_all()
+            self._sink.state_changed(self.state)
 
     async def watch(self) -> None:
         """Until the end: keep the sink informed of the state."""
@@ -221,7 +223,7 @@ class _Life:
     def _show_all(self) -> None:
         self._queue = self.node.feed.subscribe(Topic(self._prefix), self._wake)
         records = all_records(self.node, self._prefix)
-        self._sink.replaced(records)
+        self._sink.replaced(records, settled=self.node.settled)
 
     def _wake(self) -> None:
         """Something came into the queue."""

@@ -11,9 +11,14 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from kvgossip.errors import ConfigError
+
+if TYPE_CHECKING:
+    from asyncio import BaseTransport
 
 _CREDENTIALS = struct.Struct("3i")
 
@@ -39,6 +44,20 @@ def peer_of(connection: socket.socket) -> Peer:
             "let all processes of the cache run as one user, or give each user a data_dir",
         )
     return Peer(pid, user)
+
+
+@contextmanager
+def socket_of(transport: BaseTransport) -> Iterator[socket.socket]:
+    """The socket of a transport, as one of the standard library's: not every loop gives that."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        yield connection
+
+
+def shut(connection: socket.socket) -> None:
+    """End it for both sides, also where a child of this process has a copy of it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def process_of(peer: Peer) -> int | None:

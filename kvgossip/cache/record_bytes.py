@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from kvgossip.cache.source import Record
-from kvgossip.errors import KVGossipError
+from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import (
     content_type_in,
     make_record,
@@ -24,36 +24,30 @@ log = logging.getLogger("kvgossip")
 
 
 def record_of(key: str, data: bytes) -> Record:
-    return Record(
-        key,
-        value_in(data),
-        str(version_of(data)),
-        content_type_in(data) or "",
-        parent_in(data),
-    )
+    version, value = version_of(data), value_in(data)
+    content_type, parent = content_type_in(data), parent_in(data)
+    says_all = make_record(version, value, content_type, parent=parent) == data
+    return Record(key, value, str(version), content_type or "", parent, b"" if says_all else data)
 
 
 def bytes_of(record: Record) -> bytes:
-    """Those that all nodes have, unless the record is odd: two bodies under one version would be
-    sent back and forth until all nodes have the same one of them."""
+    """Those that all nodes have: two bodies under one version would be sent back and forth until
+    all nodes have the same one of them. Raises LocalError for what is no version."""
+    if record.data:
+        return record.data
     version, content_type = parse_version(record.version), record.content_type or None
     return make_record(version, record.value, content_type, parent=record.parent)
 
 
-def is_odd(record: Record, data: bytes) -> bool:
-    """True where the record tells less than these bytes, of which it was made: they expire, or have
-    flags."""
-    return bytes_of(record) != data
-
-
 async def plant(node: Node, seeds: Sequence[Record]) -> None:
-    """Let the node know these values, none of which is odd, under their versions: older ones than
-    it has, and those that the cluster has deleted, are passed over."""
-    entries = [(each.key, bytes_of(each)) for each in seeds]
-    try:
-        await node.restore(entries)
-    except KVGossipError as error:
-        log.warning("what this process knew is not given to its node: %s; %s", error, error.hint)
+    """Let the node know these, under their versions: older ones than it has, and those that the
+    cluster has deleted, are passed over. Raises as `Node.restore`; what it refuses one by one, a
+    version ahead of its clock for example, is a line of the log."""
+    outcomes = await node.restore([(each.key, bytes_of(each)) for each in seeds])
+    if refused := outcomes.count(Outcome.REFUSED):
+        log.warning(
+            "of %d values that a process of this host had its node refuses %d", len(seeds), refused
+        )
 
 
 def all_records(node: Node, prefix: str) -> list[Record]:

@@ -6,6 +6,8 @@ before each look (`between`): perhaps this process is to be the member now.
 
 Laws
 - What a follower has heard stays with its sink while there is no member; the sink hears why.
+- A member that has settled is believed once all that it has has come, and it knows the seeds of
+  this process (keeping.py): not before that does the sink hear that it has settled.
 - A member that talks nonsense, or is another user's, is left, and looked for again: it is never
   believed, and the thread goes on.
 """
@@ -36,6 +38,7 @@ from kvgossip.cache.line import (
     FromMember,
     Hello,
     LineError,
+    Planted,
     Records,
     Refused,
     Report,
@@ -46,6 +49,7 @@ from kvgossip.cache.line import (
     decoded,
     error_in,
     framed,
+    portions,
 )
 from kvgossip.cache.peer import peer_of, process_of
 from kvgossip.cache.seat import Seat
@@ -80,12 +84,19 @@ log = logging.getLogger("kvgossip")
 class SocketSource:
     """A Source (source.py). `between` is called on its thread while there is no line; where it says
     true the source has ended, and `unsent` has the calls for whoever comes after it. What it raises
-    of kvgossip's errors is a problem, and no end. Raises OSError where the process has no
-    descriptor left."""
+    of kvgossip's errors is a problem, and no end. `lacking`: the seeds that the source does not
+    know by what its sink has heard. Raises OSError where the process has no descriptor left."""
 
-    def __init__(self, seat: Seat, prefix: str, between: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        seat: Seat,
+        prefix: str,
+        between: Callable[[], bool],
+        lacking: Callable[[], Sequence[Record]],
+    ) -> None:
         self.orphaned = False
-        self._seat, self._prefix, self._between = seat, prefix, between
+        self._seat, self._prefix = seat, prefix
+        self._between, self._lacking = between, lacking
         self._sink: Sink | None = None
         self._calls = Calls()
         self._applied: Applied | None = None
@@ -94,10 +105,11 @@ class SocketSource:
         self._state = NOBODY
         #: what the member has said of a set of changes that is not whole yet
         self._part: dict[str, Record] = {}
-        self._part_odd: dict[str, None] = {}
         self._part_is_all = False
-        #: the keys of values that are more than their Record tells (line.py)
-        self.odd: dict[str, None] = {}
+        #: what the member of this line says of itself, and why it does not take the seeds
+        self._said, self._refusal = NOBODY, ""
+        #: once all that it has has come; while it has not answered about seeds; once it is believed
+        self._has_all = self._plants = self._believes = False
         self._closing = False
         self._came = threading.Event()
         self._wakes = os.pipe()
@@ -198,7 +210,9 @@ class SocketSource:
         return problem
 
     def _follow_on(self, line: Line) -> None:
-        self._part, self._part_odd, self._part_is_all = {}, {}, False
+        self._part, self._part_is_all = {}, False
+        self._said, self._refusal = NOBODY, ""
+        self._has_all = self._plants = self._believes = False
         self._report_due = self._applied is not None
         line.send(Hello(VERSION, self._prefix))
         heard = False
@@ -208,7 +222,7 @@ class SocketSource:
             bodies = line.wait(None if heard else ANSWER_S)
             for body in bodies:
                 heard = True
-                self._hear(decoded(body, FROM_MEMBER))
+                self._hear(decoded(body, FROM_MEMBER), line)
 
     def _say(self, line: Line) -> None:
         if self._report_due and self._applied is not None:
@@ -217,12 +231,21 @@ class SocketSource:
         for message in self._calls.take():
             line.send(message)
 
-    def _hear(self, message: FromMember) -> None:
+    def _hear(self, message: FromMember, line: Line) -> None:
         match message:
             case Records():
                 self._gather(message)
+                if not self._refusal:
+                    self._judge(line)
             case StateChanged(state):
-                self._tell(state._replace(role="follower"))
+                self._said = state
+                self._judge(line)
+            case Planted(error, hint):
+                self._plants, self._believes, self._refusal = False, not error, ""
+                if error:
+                    what = "the member of this host does not take what this process has"
+                    self._refusal = self._complaint(what, KVGossipError(error, hint))
+                self._tell_said()
             case Written(number, versions):
                 self._calls.answered(number, versions)
             case Surveyed(number, survey):
@@ -232,12 +255,30 @@ class SocketSource:
             case Refused(error, hint):
                 raise ConfigError(error, hint)
 
+    def _judge(self, line: Line) -> None:
+        """See whether the member is believed. One that did not take the seeds is asked again when
+        its state is another."""
+        if self._said.settled and self._has_all and not (self._believes or self._plants):
+            lacking = self._lacking()
+            self._plants, self._believes = bool(lacking), not lacking
+            if lacking:
+                for portion in portions(lacking):
+                    line.send(portion)
+        self._tell_said()
+
+    def _tell_said(self) -> None:
+        said = self._said
+        self._tell(
+            said._replace(
+                role="follower",
+                settled=said.settled and self._believes,
+                problem=self._refusal or said.problem,
+            )
+        )
+
     def _gather(self, message: Records) -> None:
         if message.anew:
-            self._part, self._part_odd, self._part_is_all = {}, {}, True
-        for record in message.records:
-            self._part_odd.pop(record.key, None)
-        self._part_odd.update(dict.fromkeys(message.odd))
+            self._part, self._part_is_all = {}, True
         if self._part_is_all:
             merge_into(self._part, message.records)
         else:
@@ -247,13 +288,12 @@ class SocketSource:
 
     def _give(self) -> None:
         """What has come is whole."""
-        part, odd, is_all = self._part, self._part_odd, self._part_is_all
-        self._part, self._part_odd, self._part_is_all = {}, {}, False
-        old = {} if is_all else {key: None for key in self.odd if key not in part}
-        self.odd = old | odd
+        part, is_all = self._part, self._part_is_all
+        self._part, self._part_is_all = {}, False
         assert self._sink is not None
         if is_all:
-            self._sink.replaced(list(part.values()))
+            self._sink.replaced(list(part.values()), settled=self._said.settled)
+            self._has_all = True
             self._came.set()
         elif part:
             self._sink.changed(list(part.values()))

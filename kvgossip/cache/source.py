@@ -7,7 +7,7 @@ its node merged. All methods of a source may be called on any thread, and none o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -33,20 +33,24 @@ __all__ = [
 
 class Record(NamedTuple):
     """One entry as it is on the nodes. `value`: None where it was deleted or has expired. `parent`:
-    what its writer took the key over from (protocol/model/conflicts.py); only where a member gives
-    it, since only who is to be a member needs it."""
+    what its writer took the key over from (protocol/model/conflicts.py); `data`: all bytes of the
+    entry, where the others tell less than these, since it expires or has flags. Both only where a
+    member gives them, since only who is to be a member needs them."""
 
     key: str
     value: bytes | None
     version: str
     content_type: str = ""
     parent: bytes = b""
+    data: bytes = b""
 
 
 class SourceState(NamedTuple):
     """What a source knows of itself. `node`, `zone`, `datacenter`: of the member whose data it has;
-    a follower's is that which it follows. `exchanged_ms`: wall time of the last exchange that this
-    member completed, of an earlier life where it comes from the disk; None: there was none."""
+    a follower's is that which it follows. `settled`: what the sink has got by now is the truth of
+    the cluster: that is said after the records, and never before. `exchanged_ms`: wall time of the
+    last exchange that this member completed, of an earlier life where it comes from the disk; None:
+    there was none."""
 
     role: Literal["member", "follower"]
     node: str
@@ -63,15 +67,18 @@ class SourceState(NamedTuple):
 class Sink(Protocol):
     """The cache, as its source sees it."""
 
-    def replaced(self, records: Sequence[Record]) -> None:
-        """All live records under the prefix; what is not among them is gone. The first call after
-        `open`, and again after every gap."""
+    def replaced(self, records: Sequence[Record], *, settled: bool = False) -> None:
+        """All live records under the prefix. `settled`: of a source that has settled, so that what
+        is not among them is gone. The first call after `open`, and again after every gap."""
 
     def changed(self, records: Sequence[Record]) -> None:
         """Those that changed together: a batch is one call."""
 
     def state_changed(self, state: SourceState) -> None:
         """The source's state is another now."""
+
+    def records(self) -> Mapping[str, Record]:
+        """All that it has, by whole key: as a source is opened, what an earlier one has left."""
 
 
 class Source(Protocol):

@@ -8,7 +8,8 @@ Laws
 - What it knows stays with its sink while no node answers; where a file is named, also over a
   restart of the process.
 - A half of what changed together is shown to nobody: events wait for the last one of their set.
-- A node that has not settled tells nothing, so it takes nothing away.
+- A node that has not settled tells nothing, so it takes nothing away; nor does the file, which may
+  be older than what the cache has (keeping.py).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 from kvgossip.cache import forks
 from kvgossip.cache.errands import Errands
 from kvgossip.cache.event_stream import Block, EventStream, document_of, record_of
-from kvgossip.cache.keeping import merge_into
+from kvgossip.cache.keeping import Keeping, merge_into
 from kvgossip.cache.line import LineError
 from kvgossip.cache.node_http import ConnectError, NodeHTTP, Stream
 from kvgossip.cache.source import Applied, Record, Sink, SourceState, Survey
@@ -94,7 +95,7 @@ class UrlSource:
     def open(self, sink: Sink) -> None:
         """Begins with the file. Where there is none it returns once all that there is has come, no
         node has answered, or after OPEN_WAIT_S."""
-        self._sink = sink
+        self._sink = sink = Keeping(sink)
         sink.state_changed(self._state)
         if self._file is not None:
             self._begin_from(self._file)
@@ -228,7 +229,7 @@ class UrlSource:
         self._part, self._part_is_all, self._cursor = {}, False, self._part_cursor
         self._note(whole, is_all=is_all)
         if is_all:
-            self._sink.replaced(whole)
+            self._sink.replaced(whole, settled=True)
         elif whole:
             self._sink.changed(whole)
         self._tell(self._state._replace(settled=True, from_disk=False, problem=""))

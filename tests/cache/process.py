@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ def say(**document: Any) -> None:
 class Speaking:
     """A sink."""
 
-    def replaced(self, records: Sequence[Record]) -> None:
+    def replaced(self, records: Sequence[Record], *, settled: bool = False) -> None:
         say(replaced={record.key: (record.value or b"").decode() for record in records})
 
     def changed(self, records: Sequence[Record]) -> None:
@@ -46,6 +46,9 @@ class Speaking:
 
     def state_changed(self, state: SourceState) -> None:
         say(state=state._asdict())
+
+    def records(self) -> Mapping[str, Record]:
+        return {}
 
 
 class Opened:

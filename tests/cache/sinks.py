@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kvgossip.cache.source import Record, SourceState
 
@@ -19,17 +19,26 @@ class Remembering:
         #: the keys of each call: ("replaced", ...) or ("changed", ...)
         self.calls: list[tuple[str, tuple[str, ...]]] = []
         self.states: list[SourceState] = []
+        #: the keys that had a value and lost it
+        self.lost: list[str] = []
+        self._records: dict[str, Record] = {}
         self._came = threading.Condition()
 
-    def replaced(self, records: Sequence[Record]) -> None:
+    def replaced(self, records: Sequence[Record], *, settled: bool = False) -> None:
         with self._came:
-            self.table = {record.key: record.value for record in records}
+            table = {record.key: record.value for record in records}
+            self.lost += sorted(self.table.keys() - table.keys())
+            self.table = table
+            self._records = {record.key: record for record in records}
             self._note("replaced", records)
 
     def changed(self, records: Sequence[Record]) -> None:
         with self._came:
             for record in records:
+                self._records[record.key] = record
                 if record.value is None:
+                    del self._records[record.key]
+                    self.lost += [record.key] if record.key in self.table else []
                     self.table.pop(record.key, None)
                 else:
                     self.table[record.key] = record.value
@@ -39,6 +48,9 @@ class Remembering:
         with self._came:
             self.states.append(state)
             self._came.notify_all()
+
+    def records(self) -> Mapping[str, Record]:
+        return self._records
 
     def until(self, so: Callable[[Remembering], bool]) -> None:
         """Returns once it is so."""

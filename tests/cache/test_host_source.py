@@ -273,6 +273,7 @@ def test_who_takes_over_gives_its_node_the_very_bytes_that_the_cluster_has(tmp_p
 
     parent = record(b"before", 1, 7)[1 : 1 + PARENT_BYTES]
     written = [
+        ("a/expires", make_record(version(2, 8), b"0", expires_ms=2**47, flags=7)),
         ("a/plain", record(b"1", 2, 8)),
         ("a/taken-over", make_record(version(2, 8), b"2", parent=parent)),
         ("a/typed", make_record(version(2, 8), b"3", "text/plain", parent=parent)),

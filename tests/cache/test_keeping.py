@@ -54,6 +54,46 @@ def test_older_values_are_no_news_and_newer_ones_are() -> None:
     assert sink.table == {"a": b"old", "b": b"newer"}
 
 
+def test_what_a_settled_source_lacks_is_waited_for_and_then_all_is_shown_at_once() -> None:
+    keeping, sink = fed()
+    keeping.changed([record("b", 11, None)])
+    sink.calls.clear()
+    keeping.replaced([record("a", 11, b"newer"), record("b", 10, b"old")], settled=True)
+    assert keeping.lacking() == [record("c", 10, b"old"), record("b", 11, None)]
+    keeping.changed([record("b", 11, None)])
+    assert sink.calls == []
+    # the node has taken the delete, and knows that the other one was deleted
+    keeping.state_changed(state(settled=True))
+    assert sink.calls == [("replaced", ("a",))]
+    assert keeping.lacking() == []
+
+
+def test_where_a_settled_source_lacks_nothing_its_records_are_shown_at_once() -> None:
+    keeping, sink = fed()
+    sink.calls.clear()
+    keeping.replaced([record(key, 12) for key in KEYS], settled=True)
+    assert sink.calls == [("replaced", KEYS)]
+
+
+def test_a_source_that_ends_before_it_is_believed_has_brought_what_is_newer() -> None:
+    keeping, sink = fed()
+    keeping.replaced([record("a", 11, b"newer")], settled=True)
+    keeping.state_changed(state(settled=False))
+    assert sink.table == {"a": b"newer", "b": b"old", "c": b"old"}
+
+
+def test_what_an_earlier_source_has_left_and_what_has_expired_are_no_seeds() -> None:
+    left = Remembering()
+    left.replaced([record("a", 5, b"left"), record("b", 5, b"left")])
+    keeping = Keeping(left)
+    keeping.replaced([])
+    assert set(left.table) == {"a", "b"}
+    assert keeping.lacking() == []
+    keeping.changed([record("c", 6), record("a", 7)])
+    keeping.changed([record("c", 6, None)])
+    assert keeping.seeds() == [record("a", 7)]
+
+
 def test_what_has_expired_goes_under_its_own_version() -> None:
     keeping, sink = fed()
     keeping.replaced([record("a", 10, b"old")])

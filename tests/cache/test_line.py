@@ -17,6 +17,8 @@ from kvgossip.cache.line import (
     Frames,
     Hello,
     LineError,
+    Plant,
+    Planted,
     Records,
     Refused,
     Report,
@@ -39,6 +41,7 @@ OF_FOLLOWERS = [
     Write(2, (("a", b"1", None, 1.5, 7), ("b", None, "text/plain", None, 0))),
     Report(Applied("shop/", "r1", (("a", "why"),))),
     Ask(3, "shop/", 2.5),
+    Plant((Record("a", b"1", "v1", "", b"p", b"all"), Record("b", None, "v2")), more=True),
 ]
 OF_MEMBERS = [
     Refused("no", "do that"),
@@ -49,6 +52,7 @@ OF_MEMBERS = [
     Written(2, ("v1", "")),
     Surveyed(3, Survey((NodeApplied("n1", "r1", 4, (("a", "why"),)),), ("n2",))),
     Failed(4, "BadKeyError", "what", "hint"),
+    Planted("what", "hint"),
 ]
 
 

@@ -14,13 +14,19 @@ from hypothesis import strategies as st
 
 from kvgossip import Writing
 from kvgossip.cache.line import (
+    FRAME_BYTES_MAX,
+    FROM_FOLLOWER,
     HELLO_BYTES_MAX,
     VERSION,
+    Frames,
     FromMember,
     Hello,
+    Plant,
+    Planted,
     Records,
     Refused,
     StateChanged,
+    decoded,
     framed,
 )
 from kvgossip.cache.seat import Seat
@@ -63,10 +69,12 @@ def member(tmp_path: Path) -> Iterator[Member]:
 
 @contextmanager
 def following(
-    member: Member, between: Callable[[], bool] = lambda: False
+    member: Member,
+    between: Callable[[], bool] = lambda: False,
+    lacking: Callable[[], list[Record]] = list,
 ) -> Iterator[tuple[SocketSource, Remembering]]:
     sink = Remembering()
-    source = SocketSource(Seat(member.seat.folder), "shop/", between)
+    source = SocketSource(Seat(member.seat.folder), "shop/", between, lacking)
     # it waits for its member, which is on this thread
     opening = threading.Thread(target=source.open, args=(sink,))
     opening.start()
@@ -114,6 +122,36 @@ def test_values_stay_while_there_is_no_member(member: Member) -> None:
             say(connection, StateChanged(STATE), records(B, anew=True))
             sink.until(lambda each: each.table == {"b": b"b"})
             assert sink.problem == ""
+
+
+def test_a_member_that_has_settled_is_believed_once_it_knows_the_seeds(member: Member) -> None:
+    lacking = [A]
+    with following(member, lacking=lambda: lacking) as (_, sink), member.accept() as connection:
+        say(connection, StateChanged(STATE), records(anew=True))
+        assert planted(connection) == (A,)
+        assert not any(state.settled for state in sink.states)
+        say(connection, Planted("the store is full", "make room"))
+        sink.until(lambda each: "the store is full; make room" in each.problem)
+        # it is asked again once its state is another, and not for each set of changes
+        say(connection, records(B), StateChanged(STATE._replace(exchanged_ms=6)))
+        assert planted(connection) == (A,)
+        lacking.clear()
+        say(connection, records(A), Planted("", ""))
+        sink.until(lambda each: each.states[-1].settled)
+        assert sink.calls == [("replaced", ()), ("changed", ("b",)), ("changed", ("a",))]
+        assert sink.problem == ""
+
+
+def planted(connection: socket.socket) -> tuple[Record, ...]:
+    """The seeds that the follower sends next."""
+    frames, found = Frames(FRAME_BYTES_MAX), list[Record]()
+    while True:
+        for body in frames.feed(connection.recv(65536)):
+            message = decoded(body, FROM_FOLLOWER)
+            assert isinstance(message, Plant)
+            found += message.records
+            if not message.more:
+                return tuple(found)
 
 
 def test_a_refusal_is_told_and_the_next_member_is_looked_for(member: Member) -> None:
