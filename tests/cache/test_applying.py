@@ -41,6 +41,17 @@ R1 = {"@r1/theme": "blue", "@r1/limits/rate": "20"}
 R2 = {"@r2/theme": "red", "@r2/limits/rate": "many", "@r2/new": "1"}
 
 
+def test_who_knows_no_member_for_a_moment_shows_what_the_last_one_was_to_show() -> None:
+    """The next source begins without one, and a canary is for members by name."""
+    source = FakeSource({"theme": "dark", "@active": "NODE", "@n1.paris/theme": "blue"})
+    config = cache_of(source)
+    assert config["theme"] == "blue"
+    source.tell(node="", zone="", datacenter="", settled=False)
+    assert (config["theme"], config.status().node) == ("blue", "n1")
+    source.tell(node="n2", zone="paris")
+    assert config.snapshot().release == "n2.paris"
+
+
 def test_a_release_appears_as_one_change_and_puts_loose_keys_aside() -> None:
     source = FakeSource({"theme": "dark", **R1})
     config = cache_of(source)

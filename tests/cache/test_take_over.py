@@ -7,13 +7,15 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from kvgossip import Config, Node, Writing
+from kvgossip import Config, ConfigCache, Node, Writing
 from kvgossip.cache import host_source, record_bytes
 from kvgossip.cache.host_source import HostSource
+from kvgossip.cache.news import Change
 from kvgossip.cache.source import Record
 from kvgossip.errors import StoreFullError
 from tests.api.serving import ANYWHERE, NOBODY
@@ -93,6 +95,30 @@ def test_a_member_that_settles_late_takes_nothing_from_its_followers_meanwhile(
             three.until_settled(place)
             assert three.sinks[place].table == {"a/1": b"x"}
             assert three.sinks[place].lost == []
+
+
+def test_a_cache_that_is_opened_again_keeps_its_values_while_the_member_has_not_settled(
+    tmp_path: Path,
+) -> None:
+    """As a forked child has them, which opens a source of its own."""
+    heard: SimpleQueue[Change] = SimpleQueue()
+    with host(tmp_path, "a/", "a/", **WAITING) as two:
+        two.put("a/1", b"x")
+        two.until(1, a_1=b"x")
+        config = ConfigCache._over(lambda: HostSource(str(tmp_path), "a/", two._make_member), "a/")
+        config.on_change("")(heard.put)
+        config.wait_settled(PATIENCE_S)
+        config.close()
+        two.close(0)
+        two.sinks[1].until(lambda sink: bool(sink.states) and sink.states[-1].role == "member")
+        config.open()
+        assert (config["1"], config.status().settled) == ("x", False)
+        node, loop = two.members[1].node, two.members[1].loop
+        loop.call_soon_threadsafe(node.settle)
+        config.wait_settled(PATIENCE_S)
+        assert config["1"] == "x"
+        config.close()
+    assert heard.empty()
 
 
 def test_what_the_heir_never_had_it_gets_from_those_that_follow_it(tmp_path: Path) -> None:
