@@ -4,11 +4,11 @@ processes of the host are sources of one process here, with nothing on a disk.""
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -22,6 +22,7 @@ from tests.api.serving import ANYWHERE, NOBODY
 from tests.cache.local_member import LocalMember
 from tests.cache.sinks import PATIENCE_S, Remembering
 
+T = TypeVar("T")
 WAITING: dict[str, Any] = {"join": (NOBODY,), "founding_s": 3600.0}
 """A node with these settles when it is told to."""
 
@@ -141,7 +142,7 @@ def test_what_the_heir_never_had_it_gets_from_those_that_follow_it(tmp_path: Pat
         assert expiring(four.members[1]) == ["b/1"]
 
 
-def values_of(member: LocalMember) -> dict[str, bytes]:
+def values_of(member: LocalMember) -> dict[str, bytes | None]:
     return on_loop(member, lambda node: {each.key: each.value for each in node.scan()})
 
 
@@ -149,8 +150,8 @@ def expiring(member: LocalMember) -> list[str]:
     return on_loop(member, lambda node: [each.key for each in node.scan() if each.expires_ms])
 
 
-def on_loop(member: LocalMember, ask: Any) -> Any:
-    asked, answers = threading.Event(), list[Any]()
+def on_loop(member: LocalMember, ask: Callable[[Node], T]) -> T:
+    asked, answers = threading.Event(), list[T]()
 
     def answer() -> None:
         answers.append(ask(member.node))
