@@ -55,7 +55,7 @@ from kvgossip.api.sampler import Sampler
 from kvgossip.api.tls.certificates import Certificates
 from kvgossip.api.tls.handshakes import Handshakes
 from kvgossip.api.tls.link import TlsLink
-from kvgossip.config import Address
+from kvgossip.config import Address, Config
 from kvgossip.extras import require
 from kvgossip.runtime.network.listener import Listener
 
@@ -145,6 +145,10 @@ FAMILIES: tuple[type[Family], ...] = (
 DESCRIPTION = document(route for family in FAMILIES for route in family.ROUTES)
 
 
+def _tokens_of(config: Config) -> TokenFile | None:
+    return TokenFile(config.tokens) if config.tokens else None
+
+
 class ApiServer:
     """Serves `node` on `listeners`, of TCP or unix sockets (listening.py), between `start()` and
     `stop()`; it owns the sockets, not the node. With `certificates` it speaks TLS on those of
@@ -159,16 +163,13 @@ class ApiServer:
     ) -> None:
         self._node, self._sockets, self._certificates = node, listeners, certificates
         self._doors = Doors(node.config)
-        if tokens is None and node.config.tokens:
-            tokens = TokenFile(node.config.tokens)
-        self._access = Access(tokens)
+        self._access = Access(tokens or _tokens_of(node.config))
         self._answers = answers = Answers(node)
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
         self._events = EventRoutes(node, answers, watching)
-        self._sampler = Sampler(
-            node.status, node.lag_counts, self._connections.requests, self._delay
-        )
+        requests = self._connections.requests
+        self._sampler = Sampler(node.status, node.lag_counts, requests, self._delay)
         self._keys = Keys(node, answers, self._access)
         cluster, consul = ClusterRoutes(node, answers), ConsulAnswers(node, answers)
         self.left = cluster.left

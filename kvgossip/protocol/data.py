@@ -56,7 +56,6 @@ class Data:
         self._pools, self.saved = pools, SavedState(saved or {})
         self.hlc = _clock(config, self.saved)
         self.store = _store(config, self.saved)
-        #: why this node should not be asked just now
         self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
         self.lag = Lag(config.datacenter, self.clock_guard, counters)

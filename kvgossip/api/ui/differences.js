@@ -49,7 +49,7 @@ export class Differences {
       if (member !== this.member) return
       Object.assign(this, { found, atMs: Date.now(), error: null })
       this.table ??= new Table({
-        label: `Keys that differ from ${member}`,
+        label: `Both sides of each key, here and on ${member}`,
         changed: this.changed,
         key: (each) => each.key,
         columns: this.columns(),
