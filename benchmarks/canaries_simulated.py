@@ -14,6 +14,7 @@ from typing import NamedTuple
 from kvgossip.cache.resolution import Resolved, resolve
 from kvgossip.cache.source import Record
 from kvgossip.protocol.acks.applied import Report
+from kvgossip.protocol.anti_entropy.survey import Topic
 from kvgossip.protocol.effect import AppliedReported, Effect
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.now import Now
@@ -161,7 +162,7 @@ class Shops(Simulation):
         self._answers = {life.host.name: life.replica.shell_report.applied.under(PREFIX)}
 
         def survey(now: Now) -> list[Effect]:
-            return life.replica.survey(self._ticket, now, PREFIX)
+            return life.replica.survey(self._ticket, now, Topic.APPLIED, PREFIX)
 
         self.cluster.driver.turn(life, Event.MERGE, b"survey", survey)
         self._await_answers(asked, self._timeline.time_s + SURVEY_S, then)

@@ -5,6 +5,7 @@ imported where they are used. A missing one is one line that names its extra.
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 from kvgossip.errors import ConfigError
 
@@ -48,3 +49,17 @@ def require(package: str, purpose: str) -> None:
 def index_name(package: str) -> str:
     """What an index calls the package that is imported as this."""
     return INDEX_NAMES.get(package, package.replace("_", "-"))
+
+
+NODES = {
+    "disk": ("rocksdict", "it cannot keep its data in a data directory"),
+    "sealed": ("cryptography", "it can have neither a keyring nor an identity"),
+    "metrics": ("prometheus_client", "nobody can scrape its /metrics"),
+    "fast": ("numpy", "bulk loads and many writes a second cost it more CPU"),
+}
+"""The extras that a node itself uses: the package of each, and what its absence costs."""
+
+
+def installed() -> tuple[str, ...]:
+    """Those of NODES that are installed; nothing is imported."""
+    return tuple(extra for extra, (package, _) in NODES.items() if find_spec(package) is not None)

@@ -48,6 +48,7 @@ from kvgossip.api.routes.history import HistoryRoutes
 from kvgossip.api.routes.kv import KeyRoutes
 from kvgossip.api.routes.overview import OverviewRoutes
 from kvgossip.api.routes.releases import ReleaseRoutes
+from kvgossip.api.routes.review import ReviewRoutes
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.status import StatusRoutes
 from kvgossip.api.routes.watch import WatchRoutes
@@ -133,6 +134,7 @@ FAMILIES: tuple[type[Family], ...] = (
     ReleaseRoutes,
     WatchRoutes,
     StatusRoutes,
+    ReviewRoutes,
     OverviewRoutes,
     EventRoutes,
     ClusterRoutes,
@@ -191,6 +193,7 @@ class ApiServer:
                     self._access.status,
                     self._tls,
                 ),
+                ReviewRoutes(node, answers),
                 OverviewRoutes(node, answers, self._sampler),
                 self._events,
                 cluster,

@@ -129,6 +129,10 @@ class Client(Conversation):
     def doctor(self) -> Any:
         return _document(self._call("POST", "/doctor"))
 
+    def review(self, parameters: dict[str, str] | None, ignore: list[str]) -> Any:
+        """`parameters`: what all members should have; None: what most have."""
+        return self._command("/doctor/config", {"parameters": parameters, "ignore": ignore})
+
     def join(self, addresses: list[str], wan: bool = False, merge: bool = False) -> Any:
         return self._command("/join", {"addresses": addresses, "wan": wan, "merge": merge})
 

@@ -8,6 +8,7 @@ conversion    from values as they are written to those that Config holds
 config        Config, with the checks that need several parameters
 unix_socket   the text of a unix socket among the addresses of HTTP
 exposure      what of a node is open to whoever reaches it
+alike         the parameters that should be alike on all members
 schema        the JSON schema of the file
 sample        a commented sample of the file
 """
@@ -21,6 +22,7 @@ from kvgossip.config.address import (
     Address,
     parse_address,
 )
+from kvgossip.config.alike import NOT_SET, OF_WAN, SET, alike_parameters
 from kvgossip.config.config import (
     DATAGRAM_BYTES_MIN_SEALED,
     Config,
@@ -43,14 +45,18 @@ __all__ = [
     "KEY_BYTES",
     "KEY_PATTERN",
     "NAME_PATTERN",
+    "NOT_SET",
+    "OF_WAN",
     "PARAMETERS",
     "PROFILES",
+    "SET",
     "WAN_ANYWHERE",
     "WAN_PARAMETERS",
     "WAN_PORT",
     "Address",
     "Config",
     "Parameter",
+    "alike_parameters",
     "check_no_key",
     "check_target",
     "config_from",

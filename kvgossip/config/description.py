@@ -67,6 +67,15 @@ class Parameter:
         return bool(self.extra("per_pool"))
 
     @property
+    def own(self) -> bool:
+        """True if its value on one member is no concern of the others."""
+        return bool(self.extra("own"))
+
+    @property
+    def is_path(self) -> bool:
+        return self.extra("metavar") in ("FILE", "DIR")
+
+    @property
     def is_address(self) -> bool:
         return self.type == Address or Address in get_args(self.type)
 

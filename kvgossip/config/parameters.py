@@ -40,9 +40,10 @@ _TEXT_TARGETS = {
 }
 
 # The sections of the parameters. A parameter that is `per_pool` may have another value in the WAN
-# pool of a gateway (`wan_parameters`); those of the one store behind both pools may not.
-PLACE = Meta(extra={"section": "Name and addresses"})
-DATACENTERS = Meta(extra={"section": "Other datacenters"})
+# pool of a gateway (`wan_parameters`); those of the one store behind both pools may not. One that
+# is a node's `own` is no concern of the others; the rest should be alike on all members.
+PLACE = Meta(extra={"section": "Name and addresses", "own": True})
+DATACENTERS = Meta(extra={"section": "Other datacenters", "own": True})
 SECURITY = Meta(extra={"section": "Security"})
 SWIM = Meta(extra={"section": "Membership: SWIM with Lifeguard", "per_pool": True})
 RUMORS = Meta(extra={"section": "Rumor mongering", "per_pool": True})
@@ -50,6 +51,7 @@ SELECTION = Meta(extra={"section": "Selection of peers", "per_pool": True})
 REPAIR = Meta(extra={"section": "Anti-entropy", "per_pool": True})
 LIMITS = Meta(extra={"section": "Limits", "per_pool": True})
 STORE = Meta(extra={"per_pool": False})
+OWN = Meta(extra={"own": True})
 HTTP = Meta(extra={"section": "HTTP"})
 HISTORY = Meta(extra={"section": "History"})
 
@@ -127,7 +129,7 @@ class Parameters:
         "that is not above the profile's probe_timeout_s shortens that too. Config keeps pairs of "
         "name and value.")] = ()
 
-    keyring: Annotated[str | tuple[str, ...], SECURITY, Meta(extra={
+    keyring: Annotated[str | tuple[str, ...], SECURITY, OWN, Meta(extra={
             "kind": "the path of a file, or a list of keys", "secret": True, "metavar": "FILE",
             "problem": "neither the path of a file nor a list of keys",
             "takes": "the path of a file, or a list of keys of 64 hexadecimal digits",
@@ -139,7 +141,7 @@ class Parameters:
     identity: Annotated[str, SECURITY, Meta(extra={"metavar": "FILE"}, description=
         "The file of this node's own key, made when it is missing. All other nodes then refuse "
         "its name to anyone else. Empty: none.")] = ""
-    tokens: Annotated[str, SECURITY, Meta(extra={"metavar": "FILE"}, description=
+    tokens: Annotated[str, SECURITY, OWN, Meta(extra={"metavar": "FILE"}, description=
         "The file that says who may do what over HTTP, and by which tokens (`kvgossip token new` "
         "makes one; see docs/security.md). Read again when it changes. Empty: everybody who "
         "reaches HTTP may do everything.")] = ""
@@ -180,13 +182,13 @@ class Parameters:
         "The time for which the others remember this node once it is dead or has left; its record "
         "says so. Until then they look for it, and keep tombstones for it. Choose more than any "
         "outage that it shall come back from.")] = 72 * 3600.0
-    ephemeral: Annotated[bool, SWIM, Meta(description=
+    ephemeral: Annotated[bool, SWIM, OWN, Meta(description=
         "This node is a worker that does not come back under its name: once it is dead, it is "
         "forgotten after 15 s, where forget_after_s is not less.")] = False
     members_max: Annotated[int, SWIM, Meta(ge=2, le=100_000, description=
         "The most names that are kept: the bound against floods of names. The one that left "
         "longest ago makes room for a new one, then the one that is dead for longest.")] = 8192
-    join_retry_s: Annotated[float, SWIM, Meta(ge=0.01, le=600, description=
+    join_retry_s: Annotated[float, SWIM, OWN, Meta(ge=0.01, le=600, description=
         "The first pause between attempts at a join address that is no known member. It doubles "
         "up to 30 times this.")] = 1.0
 
@@ -241,7 +243,7 @@ class Parameters:
         "get their chance.")] = 2.0
     exchange_timeout_s: Annotated[float, REPAIR, Meta(ge=0.1, le=600, description=
         "An exchange without progress for so long is cut; the next one continues.")] = 10.0
-    digest_levels: Annotated[int, REPAIR, STORE, Meta(ge=1, le=4, description=
+    digest_levels: Annotated[int, REPAIR, STORE, OWN, Meta(ge=1, le=4, description=
         "The depth of the digest tree, whose fan-out is 16. 4 suits a million keys (0.6 MB "
         "empty). Peers may differ.")] = 4
 
@@ -251,7 +253,8 @@ class Parameters:
     message_bytes_max: Annotated[int, LIMITS, Meta(ge=128 * 1024, le=16 * 2**20, description=
         "The largest message of an exchange. One entry that is larger goes alone.")] = 256 * 1024
     value_bytes_max: Annotated[int, LIMITS, STORE, Meta(ge=1, le=64 * 2**20, description=
-        "The largest value. Every node holds every value in memory.")] = 1024 * 1024
+        "The largest value. Every node holds every value in memory, and lacks those that are too "
+        "long for it.")] = 1024 * 1024
     store_bytes_max: Annotated[int, LIMITS, STORE, Meta(ge=0, le=2**40, description=
         "The most bytes of records in this node; a write of a client that would make them more is "
         "refused (507). Those of peers are merged all the same. 0: no bound.")] = 0
@@ -290,7 +293,7 @@ class Parameters:
     open_http: Annotated[bool, HTTP, Meta(description=
         "Whoever reaches the HTTP address may read and change everything. Without it, and without "
         "tokens, clients of other machines get 403.")] = False
-    http_hosts: Annotated[tuple[str, ...], HTTP, Meta(extra={
+    http_hosts: Annotated[tuple[str, ...], HTTP, OWN, Meta(extra={
         "kind": "a list of names", "takes": "a list of names, or text with commas or blanks"},
         description=
         "The names by which this node is asked over HTTP, beside IP addresses, names of this "
@@ -303,7 +306,7 @@ class Parameters:
     tls_cert: Annotated[str, HTTP, Meta(extra={"metavar": "FILE"}, description=
         "The certificate with which an agent serves HTTPS, in PEM format, with its chain behind "
         "it. It is read again when it changes, as key and CA are. Empty: plain HTTP.")] = ""
-    tls_key: Annotated[str, HTTP, Meta(extra={"metavar": "FILE"}, description=
+    tls_key: Annotated[str, HTTP, OWN, Meta(extra={"metavar": "FILE"}, description=
         "The key of that certificate, in PEM format without a password. Empty: it is in the file "
         "of the certificate.")] = ""
     tls_client_ca: Annotated[str, HTTP, Meta(extra={"metavar": "FILE"}, description=

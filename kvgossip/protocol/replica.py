@@ -26,7 +26,7 @@ from kvgossip.config import Address, Config
 from kvgossip.errors import ConfigError, NotFoundError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.inspection import Sought
-from kvgossip.protocol.anti_entropy.survey import question
+from kvgossip.protocol.anti_entropy.survey import Topic, question
 from kvgossip.protocol.data import Data
 from kvgossip.protocol.doctor.shell_report import ShellReport
 from kvgossip.protocol.effect import Departed, Effect
@@ -117,8 +117,8 @@ class Replica:
         self.merging, self.left_out, self.lag = data.merging, data.left_out, data.lag
         self.batches = Batches(2 * config.exchange_timeout_s)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
-        #: what others hear of this node's HTTP
-        self.shell_report = ShellReport()
+        #: what others hear of the shell
+        self.shell_report = ShellReport(config)
         self.capacity = Capacity(config, self.store)
         self.readiness.add_notices(self.capacity.notices)
         self._writes = Writes(config, data, self.capacity)
@@ -197,14 +197,13 @@ class Replica:
         return self._drain()
 
     def survey(
-        self, ticket: int, now: Now, prefix: str | None = None, *, overviews: bool = False
+        self, ticket: int, now: Now, topic: Topic = Topic.DATA, prefix: str = ""
     ) -> list[Effect]:
         """Ask all reachable members by how much they differ: Surveyed, with this ticket, tells each
-        answer, until it is cancelled. `prefix`: instead what their processes made of the releases
-        there; AppliedReported. `overviews`: what they say of themselves; OverviewReported. Raises
-        OverloadedError."""
+        answer, until it is cancelled. Of another topic it is AppliedReported, about the releases
+        under the prefix, or OverviewReported. Raises OverloadedError."""
         store, number = self.store, self.surveys.begin(ticket, self.store.digest)
-        asked = question(store, number, self.config.name, prefix, overviews=overviews)
+        asked = question(store, number, self.config.name, topic, prefix)
         for pool, member in self.pools.surveyed():
             pool.outbox.send(asked, member.address, reliable=True)
         return self._drain()

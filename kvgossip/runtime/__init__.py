@@ -14,6 +14,7 @@ nothing, and lives on the thread of one event loop.
     network/     datagrams, TCP links and DNS
     disk/        the data directory, commits, key files
     clocks       the clocks of the machine
+    host         what the machine gives this process
     series       numbers of the last hour
     daemon_threads    calls that may block for ever
     loop         the event loop that it all runs on

@@ -28,6 +28,7 @@ from kvgossip.runtime.disk.compaction import Compaction
 from kvgossip.runtime.disk.key_files import read_identity, read_keys
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.driver import Driver
+from kvgossip.runtime.host import host
 from kvgossip.runtime.network.link_table import LinkLimits
 from kvgossip.runtime.network.sockets import ANY_HOSTS
 from kvgossip.runtime.network.transport import Transport
@@ -77,6 +78,7 @@ class Life(Resident):
         shell = driver.replica.shell_report
         shell.software, shell.quarantined = __version__, lambda: driver.quarantine.count
         shell.overload = lambda: writes.overload or ""
+        shell.host = lambda: host(disk)
         self.reads = Reads(driver)
         self._resources = resources
 

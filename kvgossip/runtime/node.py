@@ -8,7 +8,7 @@ called on another one, or in a forked copy of its process, raises (see resident.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Any
@@ -40,6 +40,7 @@ from kvgossip.runtime.reports.cluster import ClusterReports
 from kvgossip.runtime.reports.differences import Differences, Inspector
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.lag import lag_of
+from kvgossip.runtime.reports.review import ReviewReport, review_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
 from kvgossip.runtime.resident import check_home
@@ -412,6 +413,14 @@ class Node(Reading):
         """Examine the cluster through this node, ready for JSON: `findings` say in words what is
         wrong, `healthy` that there are none. In each pool up to 64 members look at each other."""
         return doctor_report(await self._running.callers.examine_all(), self.config)
+
+    async def review(
+        self, against: Mapping[str, str] | None = None, ignored: Collection[str] = ()
+    ) -> ReviewReport:
+        """Ask all members how they are set up: `findings` say in words what differs and what that
+        costs. `against`: the parameters that they should have, as `alike_parameters` of
+        kvgossip.config gives those of a file; None: those of most. `ignored`: may differ."""
+        return await review_report(self._running, against, ignored)
 
     @property
     def reports(self) -> ClusterReports:

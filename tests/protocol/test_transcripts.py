@@ -36,6 +36,7 @@ import pytest
 from kvgossip.config import Config
 from kvgossip.protocol.acks.applied import Report
 from kvgossip.protocol.acks.write_concern import parse_write_concern
+from kvgossip.protocol.anti_entropy.survey import Topic
 from kvgossip.protocol.doctor.diagnosis import diagnose
 from kvgossip.protocol.effect import (
     AckReceived,
@@ -305,7 +306,8 @@ class Stage:
 
     def survey(self, name: str, prefix: str | None = None) -> None:
         replica, now = self.net.replicas[name], self.net.now(name)
-        self.net.perform(name, replica.survey(0, now, prefix))
+        topic = Topic.DATA if prefix is None else Topic.APPLIED
+        self.net.perform(name, replica.survey(0, now, topic, prefix or ""))
 
     def report(self, name: str, process: str, prefix: str, release: str, *refused: str) -> None:
         reports = self._reports.setdefault(name, {})
@@ -339,7 +341,7 @@ class Stage:
 
     def overview(self, name: str) -> None:
         self.net.perform(
-            name, self.net.replicas[name].survey(0, self.net.now(name), overviews=True)
+            name, self.net.replicas[name].survey(0, self.net.now(name), Topic.OVERVIEW)
         )
 
     def deaf(self, name: str) -> None:

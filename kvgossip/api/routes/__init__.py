@@ -14,6 +14,7 @@ turns            work for all of them, a portion in each turn of the loop
 held             a watcher whose stream begins later
 watch_event      changes as text
 status           /status, /members and other questions about a node and its cluster
+review           /doctor/config: how the members are set up, and what differs
 overview         /cluster and /series: the whole cluster, and the last hour of this node
 events           /events: what happens to the cluster, as a stream
 onlookers        those streams

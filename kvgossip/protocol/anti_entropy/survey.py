@@ -11,7 +11,7 @@ A survey of releases asks what the processes of each member made of those under 
 
     A ==AskApplied==> each member ==AppliedHere==> A
 
-A survey of overviews asks what each member says of itself:
+A survey of overviews asks what each member says of itself, and of setups also how it is set up:
 
     A ==AskOverview==> each member ==Overview==> A
 
@@ -22,6 +22,7 @@ in one of 65,536 positions, count as one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from enum import Enum, auto
 from random import Random
 
 from kvgossip.errors import OverloadedError, RemoteError
@@ -42,13 +43,26 @@ SURVEYS_MAX = 64
 NUMBER_BITS = 32
 
 
+class Topic(Enum):
+    """What a survey asks of the members."""
+
+    #: by how many keys they differ
+    DATA = auto()
+    #: what their processes made of the releases under a prefix
+    APPLIED = auto()
+    #: what they say of themselves
+    OVERVIEW = auto()
+    #: the same, and how they are set up
+    SETUP = auto()
+
+
 def question(
-    store: Store, number: int, sender: str, prefix: str | None = None, *, overviews: bool = False
+    store: Store, number: int, sender: str, topic: Topic = Topic.DATA, prefix: str = ""
 ) -> Measure | AskApplied | AskOverview:
-    """The message that asks; `prefix` and `overviews` as in Replica.survey."""
-    if overviews:
-        return AskOverview(number, sender)
-    if prefix is not None:
+    """The message that asks; `prefix` as in Replica.survey."""
+    if topic in (Topic.OVERVIEW, Topic.SETUP):
+        return AskOverview(number, sender, setup=topic is Topic.SETUP)
+    if topic is Topic.APPLIED:
         return AskApplied(number, sender, prefix)
     symbols = store.sketch.prefix(SYMBOLS) if store.sketch.ready else b""
     return Measure(

@@ -3,60 +3,66 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from kvgossip.protocol.doctor.finding import Finding
 from kvgossip.protocol.doctor.shell_report import NO_TOKENS
-from kvgossip.protocol.effect import DoctorReport
+
+T = TypeVar("T")
 
 
-def alike(report: DoctorReport) -> Iterator[Finding]:
-    """The members that differ from most others."""
-    yield from _keys(report)
-    yield from _tokens(report)
+def alike(
+    keyrings: Mapping[str, tuple[str, ...]], tokens: Mapping[str, str], observer: str, pool: str
+) -> Iterator[Finding]:
+    """The members that differ from most others. By name: the ids of their keys, the primary one
+    first, and the fingerprints of their tokens; empty where there is none, or it is not said."""
+    yield from _keys({name: keys for name, keys in keyrings.items() if keys}, observer, pool)
+    yield from _tokens({name: each for name, each in tokens.items() if each}, observer, pool)
 
 
-def _keys(report: DoctorReport) -> Iterator[Finding]:
-    rings = {
-        name: condition.keys for name, condition in report.conditions.items() if condition.keys
-    }
-    primaries = Counter(keys[0] for keys in rings.values())
-    if not primaries:
-        return
-    usual = max(
-        primaries, key=lambda key: (primaries[key], rings.get(report.observer, ("",))[0] == key)
+def usual(values: Mapping[str, T], observer: str) -> T:
+    """What most of them have, of which there is one at least; of two that as many have, the
+    observer's."""
+    counts = Counter(values.values())
+    return max(
+        counts,
+        key=lambda each: (counts[each], observer in values and values[observer] == each),
     )
+
+
+def _keys(rings: Mapping[str, tuple[str, ...]], observer: str, pool: str) -> Iterator[Finding]:
+    if not rings:
+        return
+    primary = usual({name: keys[0] for name, keys in rings.items()}, observer)
     for name, keys in rings.items():
-        if usual not in keys:
+        if primary not in keys:
             text = (
-                f"{name} lacks the key {usual}, with which most others seal: `kvgossip keyring "
+                f"{name} lacks the key {primary}, with which most others seal: `kvgossip keyring "
                 "install` it there"
             )
-            yield Finding("key_missing", report.pool, (name,), text)
-        elif keys[0] != usual:
+            yield Finding("key_missing", pool, (name,), text)
+        elif keys[0] != primary:
             text = (
-                f"{name} uses an older key, {keys[0]}, while most others seal with {usual}: "
-                f"`kvgossip keyring use {usual}`"
+                f"{name} uses an older key, {keys[0]}, while most others seal with {primary}: "
+                f"`kvgossip keyring use {primary}`"
             )
-            command = f"kvgossip keyring use {usual}"
-            yield Finding("key_older", report.pool, (name,), text, command)
+            command = f"kvgossip keyring use {primary}"
+            yield Finding("key_older", pool, (name,), text, command)
 
 
-def _tokens(report: DoctorReport) -> Iterator[Finding]:
-    fingerprints = {
-        name: condition.tokens for name, condition in report.conditions.items() if condition.tokens
-    }
-    counts = Counter(tokens for tokens in fingerprints.values() if tokens != NO_TOKENS)
-    if not counts:
+def _tokens(fingerprints: Mapping[str, str], observer: str, pool: str) -> Iterator[Finding]:
+    asking = {name: each for name, each in fingerprints.items() if each != NO_TOKENS}
+    if not asking:
         return
-    usual = max(counts, key=lambda each: (counts[each], fingerprints.get(report.observer) == each))
+    most = usual(asking, observer)
     for name, tokens in fingerprints.items():
         if tokens == NO_TOKENS:
             text = f"{name} asks for no tokens, and others do: start it with their --tokens FILE"
-            yield Finding("tokens_missing", report.pool, (name,), text)
-        elif tokens != usual:
+            yield Finding("tokens_missing", pool, (name,), text)
+        elif tokens != most:
             text = (
-                f"{name} has other tokens ({tokens}) than most others ({usual}): give all nodes "
+                f"{name} has other tokens ({tokens}) than most others ({most}): give all nodes "
                 "the same tokens file"
             )
-            yield Finding("tokens_differ", report.pool, (name,), text)
+            yield Finding("tokens_differ", pool, (name,), text)

@@ -11,25 +11,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from statistics import median
 
 from kvgossip.protocol.doctor.alike import alike
-from kvgossip.protocol.doctor.finding import Finding
+from kvgossip.protocol.doctor.clocks import wrong_clocks
+from kvgossip.protocol.doctor.finding import Finding, listed
 from kvgossip.protocol.effect import DoctorReport
 from kvgossip.protocol.model.member import MemberState, SyncState
 from kvgossip.protocol.wire.message import Condition, Sight
-
-CLOCK_MS_MAX = 1000
-NAMES_SHOWN = 8
 
 
 def diagnose(report: DoctorReport) -> list[Finding]:
     """The faults of this pool, the gravest first. Empty: there are none."""
     return [
         *_reachability(report),
-        *_clocks(report),
+        *wrong_clocks(clock_offsets_ms(report), report.pool),
         *_conditions(report),
-        *alike(report),
+        *alike(
+            {name: each.keys for name, each in report.conditions.items()},
+            {name: each.tokens for name, each in report.conditions.items()},
+            report.observer,
+            report.pool,
+        ),
         *_gateways(report),
         *_incomplete(report),
     ]
@@ -136,7 +138,7 @@ def _lost(report: DoctorReport, pairs: Pairs, name: str) -> Finding:
     if hearers:
         text = (
             f"nobody reaches {name} at {member.address}, the address that it tells, though its "
-            f"packets arrive at {_names(hearers)}: it is "
+            f"packets arrive at {listed(hearers)}: it is "
             "reached elsewhere, or a firewall lets nothing in; give it the address that others "
             "reach with --advertise HOST:PORT"
         )
@@ -176,11 +178,11 @@ def _udp(
 def _udp_text_of_one(pairs: Pairs, name: str, others: Sequence[str]) -> str:
     if all(pairs.hears(other, name) for other in others):
         return (
-            f"UDP from all others ({_names(others)}) to {name} is blocked, what it sends "
+            f"UDP from all others ({listed(others)}) to {name} is blocked, what it sends "
             "arrives, TCP works: open its UDP port"
         )
     return (
-        f"UDP is blocked between {name} and all others ({_names(others)}), TCP works: open its "
+        f"UDP is blocked between {name} and all others ({listed(others)}), TCP works: open its "
         "UDP port in both directions"
     )
 
@@ -212,7 +214,7 @@ def _tcp(
                 "tcp_blocked",
                 report.pool,
                 (to, *froms),
-                f"TCP to {to} is blocked from all others ({_names(froms)}): {effect}",
+                f"TCP to {to} is blocked from all others ({listed(froms)}): {effect}",
             )
             continue
         for frm in froms:
@@ -244,31 +246,6 @@ def clock_offsets_ms(report: DoctorReport) -> dict[str, int]:
     return offsets_ms
 
 
-def _clocks(report: DoctorReport) -> Iterator[Finding]:
-    offsets_ms = clock_offsets_ms(report)
-    if len(offsets_ms) == 2:
-        one, other = offsets_ms
-        if abs(offsets_ms[other]) > CLOCK_MS_MAX:
-            later, earlier = (other, one) if offsets_ms[other] > 0 else (one, other)
-            apart_s = abs(offsets_ms[other]) / 1000
-            text = (
-                f"the clock of {later} is {apart_s:.1f} s ahead of that of {earlier}: which is "
-                "wrong, a third would tell"
-            )
-            yield Finding("clock", report.pool, (one, other), text)
-        return
-    middle_ms = median(offsets_ms.values())
-    for name, offset_ms in offsets_ms.items():
-        ahead_s = (offset_ms - middle_ms) / 1000
-        if abs(ahead_s) * 1000 > CLOCK_MS_MAX:
-            way = "ahead" if ahead_s > 0 else "behind"
-            text = (
-                f"the clock of {name} is {abs(ahead_s):.1f} s {way} of the others' median: set "
-                "it right, by NTP for example"
-            )
-            yield Finding("clock", report.pool, (name,), text)
-
-
 # -- conditions ---------------------------------------------------------
 
 
@@ -296,7 +273,7 @@ def _condition(name: str, condition: Condition, newest: int) -> Iterator[tuple[s
     if condition.left_out:
         text = (
             f"{name} lacks {condition.left_out} entries that are too long for it, such as "
-            f"{_names([repr(key) for key in condition.left_out_keys])}: give all nodes the same "
+            f"{listed([repr(key) for key in condition.left_out_keys])}: give all nodes the same "
             "value_bytes_max and message_bytes_max, and restart it"
         )
         yield "left_out", text
@@ -356,13 +333,7 @@ def _incomplete(report: DoctorReport) -> Iterator[Finding]:
         strangers = [name for name, sight in seen.items() if sight.state < 0]
         if strangers:
             text = (
-                f"{observer} does not know {_names(strangers)}: its table of members differs "
+                f"{observer} does not know {listed(strangers)}: its table of members differs "
                 f"from that of {report.observer}"
             )
             yield Finding("unknown", report.pool, (observer, *strangers), text)
-
-
-def _names(names: Sequence[str]) -> str:
-    return ", ".join(names[:NAMES_SHOWN]) + (
-        f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    )

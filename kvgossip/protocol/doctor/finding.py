@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+NAMES_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,3 +19,10 @@ class Finding:
     members: tuple[str, ...]
     text: str
     command: str = ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return ", ".join(names[:NAMES_SHOWN]) + (
+        f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    )

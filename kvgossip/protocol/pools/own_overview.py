@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
+from msgspec.structs import replace
+
+from kvgossip.config import alike_parameters
 from kvgossip.protocol.membership.partition_watch import PartitionWatch
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.member import MemberState
@@ -22,10 +25,10 @@ class OwnOverview:
     def __init__(self, membership: Membership, partition: PartitionWatch, shared: Shared) -> None:
         self.membership, self._partition, self._shared = membership, partition, shared
 
-    def at(self, number: int, now: Now) -> Overview:
+    def at(self, number: int, now: Now, *, setup: bool = False) -> Overview:
         shared, shell = self._shared, self._shared.shell_report
         keyring = shared.keyring.ids if shared.keyring is not None else ()
-        return Overview(
+        overview = Overview(
             number=number,
             sender=self.membership.me.name,
             software=_text(shell.software),
@@ -47,6 +50,12 @@ class OwnOverview:
             dead=self._in(MemberState.DEAD),
             lost=_first(self._partition.lost),
         )
+        return self._with_setup(overview) if setup else overview
+
+    def _with_setup(self, overview: Overview) -> Overview:
+        shell = self._shared.shell_report
+        parameters = alike_parameters(shell.config)
+        return replace(overview, parameters=tuple(parameters.items()), **shell.host()._asdict())
 
     def _in(self, state: MemberState) -> tuple[str, ...]:
         members = self.membership.members.values()

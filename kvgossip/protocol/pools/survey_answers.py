@@ -51,7 +51,9 @@ class SurveyAnswers:
             self._surveys.applied(answer, Peer(self._kind, answer.sender))
 
     def on_ask_overview(self, question: AskOverview, arrival: Arrival) -> None:
-        answer = self._own_overview.at(question.number, arrival.now)
+        # how it is set up is no matter of strangers
+        setup = question.setup and question.sender in self._table.members
+        answer = self._own_overview.at(question.number, arrival.now, setup=setup)
         self._send_port.send(answer, arrival.source, reliable=True)
 
     def on_overview(self, answer: Overview, arrival: Arrival) -> None:

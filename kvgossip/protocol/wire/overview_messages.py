@@ -18,18 +18,20 @@ from kvgossip.protocol.wire.message import Message, Text
 
 NAMES_MAX = 64
 REASONS_MAX = 8
+PARAMETERS_MAX = 256
 Names = Annotated[tuple[Name, ...], Meta(max_length=NAMES_MAX)]
 Texts = Annotated[tuple[Text, ...], Meta(max_length=NAMES_MAX)]
 
 
 class AskOverview(Message, frozen=True):
-    """What do you say of yourself?"""
+    """What do you say of yourself? `setup`: and how are you set up?"""
 
     kind = 87
     question = True
     needs_link = True
     number: Count
     sender: Name
+    setup: bool = False
 
 
 class Overview(Message, frozen=True):
@@ -44,6 +46,11 @@ class Overview(Message, frozen=True):
 
     `suspects`, `dead`: the members of this pool that it takes for that. `lost`: those that are
     missing in a partition that it suspects.
+
+    Where a member asks how it is set up, also `parameters`, those in force that should be alike
+    on all members, as (name, text of the file); `extras`; `files_max`, how many files it may have
+    open, 0 without a bound; `disk_bytes` of its data directory, and `disk_free_bytes` beside it,
+    -1 without one.
     """
 
     kind = 88
@@ -64,3 +71,8 @@ class Overview(Message, frozen=True):
     suspects: Names = ()
     dead: Names = ()
     lost: Names = ()
+    parameters: Annotated[tuple[tuple[Name, Text], ...], Meta(max_length=PARAMETERS_MAX)] = ()
+    extras: Names = ()
+    files_max: Count = 0
+    disk_bytes: Count = 0
+    disk_free_bytes: Annotated[int, Meta(ge=-1)] = -1

@@ -178,7 +178,7 @@ class DataDir:
 
     def status(self) -> dict[str, object]:
         """The state of the data directory, ready for JSON."""
-        fault, size = self.commits.fault, self._size_now()
+        fault, size = self.commits.fault, self.size
         return {
             "directory": str(self.storage.directory),
             "degraded": fault is not None,
@@ -188,7 +188,8 @@ class DataDir:
             **self.commits.statistics(),
         }
 
-    def _size_now(self) -> Size:
+    @property
+    def size(self) -> Size:
         """As it was a moment ago: a thread looks, for whoever asks next."""
         look = self._look
         if look is not None and look.done():

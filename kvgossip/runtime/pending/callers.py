@@ -16,6 +16,7 @@ from kvgossip.config import Address, check_target, parse_address
 from kvgossip.errors import KeyringError, LocalError, NoAnswerError, NotSettledError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.anti_entropy.inspection import Sought
+from kvgossip.protocol.anti_entropy.survey import Topic
 from kvgossip.protocol.effect import (
     AckReceived,
     AppliedReported,
@@ -222,24 +223,25 @@ class Callers:
 
     async def survey(self, timeout_s: float) -> Mapping[Peer, Surveyed]:
         """The answers of the members that answer within this time. Raises OverloadedError."""
-        return await self._survey(timeout_s)
+        return await self._survey(timeout_s, Topic.DATA)
 
     async def survey_applied(self, prefix: str, timeout_s: float) -> Mapping[Peer, AppliedReported]:
         """As `survey`, of what the processes of members made of the releases under a prefix."""
-        return await self._survey(timeout_s, prefix)
+        return await self._survey(timeout_s, Topic.APPLIED, prefix)
 
-    async def survey_overviews(self, timeout_s: float) -> Mapping[Peer, OverviewReported]:
-        """As `survey`, of what members say of themselves."""
-        return await self._survey(timeout_s, overviews=True)
+    async def survey_overviews(
+        self, timeout_s: float, topic: Topic = Topic.OVERVIEW
+    ) -> Mapping[Peer, OverviewReported]:
+        """As `survey`, of what members say of themselves; of Topic.SETUP also how they are set
+        up."""
+        return await self._survey(timeout_s, topic)
 
-    async def _survey(
-        self, timeout_s: float, prefix: str | None = None, *, overviews: bool = False
-    ) -> Mapping[Peer, Any]:
+    async def _survey(self, timeout_s: float, topic: Topic, prefix: str = "") -> Mapping[Peer, Any]:
         ticket = next(self._tickets)
         asked = sum(1 for _ in self._replica.pools.surveyed())
         survey = self._surveys.begin(ticket, Survey[Any](asked))
         try:
-            self._submit(lambda now: self._replica.survey(ticket, now, prefix, overviews=overviews))
+            self._submit(lambda now: self._replica.survey(ticket, now, topic, prefix))
             await survey.wait_for_all(timeout_s)
             return survey.answers
         finally:

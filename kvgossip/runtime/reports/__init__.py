@@ -2,6 +2,7 @@
 
 status        a node's own view of itself, with all counters
 doctor        the findings of the doctor, the members, and their sight of each other
+review        how the members are set up, and what differs
 applied       what the processes of all members made of releases
 differences   the keys that differ from a member, and why that stays so
 round_trip    the way between two members, measured and estimated

@@ -41,7 +41,7 @@ from kvgossip.runtime.reports.cluster_report import (
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.lag import lag_of
 from kvgossip.runtime.reports.plane import on_plane
-from kvgossip.runtime.reports.round_trip import round_trip_to
+from kvgossip.runtime.reports.round_trip import clock_offset_ms, round_trip_to
 
 ASK_S = 1.0
 SHARED_S = 1.0
@@ -181,7 +181,7 @@ class ClusterReports:
             blocked=self._replica.blocklist.covers(member),
             rtt_ms=measured["rtt_ms"],
             rtt_estimate_ms=measured["rtt_estimate_ms"],
-            clock_offset_ms=0 if own else self._clock_offset_ms(name, now),
+            clock_offset_ms=0 if own else clock_offset_ms(self._replica, name, now),
             lag_p50_ms=lag["lag_p50_ms"],
             lag_p99_ms=lag["lag_p99_ms"],
             same=None if differs_by is None else not differs_by,
@@ -192,11 +192,6 @@ class ClusterReports:
             age_s=None if overview is None else round(now.monotonic_s - heard_s, 3),
             said=None if overview is None else _said(overview),
         )
-
-    def _clock_offset_ms(self, name: str, now: Now) -> int | None:
-        """By how much its clock is ahead of this one, by the middle of the last probe."""
-        shown_ms = self._replica.clock_guard.shown_by(name, now)
-        return None if shown_ms is None else round(sum(shown_ms) / 2 - now.wall_ms)
 
     def _suspicions(self) -> Iterator[Suspicion]:
         for peer, (overview, _) in self._heard.items():

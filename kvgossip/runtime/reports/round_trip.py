@@ -1,5 +1,5 @@
 """The round trip between two members, ready for JSON: as probes measured it, and as the coordinates
-have it (see protocol/membership/coordinate.py)."""
+have it (see protocol/membership/coordinate.py); and the clock at the other end."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from kvgossip.errors import NotFoundError
 from kvgossip.protocol.effect import DoctorReport
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
 from kvgossip.runtime.pending.callers import Callers
@@ -100,3 +101,10 @@ def _pool_of(pools: Sequence[Pool], *names: str) -> Pool | None:
     return next(
         (pool for pool in pools if all(name in pool.membership.members for name in names)), None
     )
+
+
+def clock_offset_ms(replica: Replica, name: str, now: Now) -> int | None:
+    """By how much a member's clock is ahead of this node's, by the middle of the last probe; None
+    where there was none."""
+    shown_ms = replica.clock_guard.shown_by(name, now)
+    return None if shown_ms is None else round(sum(shown_ms) / 2 - now.wall_ms)

@@ -55,6 +55,7 @@ MAY: dict[str, set[str]] = {
     "GET /series": TOLD,
     "GET /events": TOLD,
     "POST /doctor": {ADMIN},
+    "POST /doctor/config": {ADMIN},
     "GET /healthz": EVERYBODY,
     "GET /readyz": EVERYBODY,
     "POST /join": {ADMIN},

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from kvgossip.config import Address
 from kvgossip.errors import OverloadedError
 from kvgossip.protocol.acks.applied import PROCESSES_MAX, AppliedReports, Report
-from kvgossip.protocol.anti_entropy.survey import SURVEYS_MAX, measure, question
+from kvgossip.protocol.anti_entropy.survey import SURVEYS_MAX, Topic, measure, question
 from kvgossip.protocol.effect import AppliedReported, Effect, OverviewReported, Surveyed
 from kvgossip.protocol.model.cluster_id import ClusterId
 from kvgossip.protocol.model.member import SyncState
@@ -158,7 +158,9 @@ def told(effects: list[Effect]) -> dict[str, tuple[AppliedBy, ...]]:
 def ask(network: Network, name: str, prefix: str) -> dict[str, tuple[AppliedBy, ...]]:
     """What this node hears within half a second."""
     first = len(network.effects[name])
-    network.perform(name, network.replicas[name].survey(SURVEYED, network.now(name), prefix))
+    network.perform(
+        name, network.replicas[name].survey(SURVEYED, network.now(name), Topic.APPLIED, prefix)
+    )
     network.run(0.5)
     network.perform(name, network.replicas[name].cancel(SURVEYED, network.now(name)))
     return told(network.effects[name][first:])
@@ -195,7 +197,7 @@ def test_an_answer_about_releases_counts_from_the_member_alone_and_while_it_is_a
     network = Network()
     network.cluster("a b")
     a, b = network.replicas["a"], network.replicas["b"]
-    sent = messages_of(LAN, a.survey(SURVEYED, network.now("a"), "shop/"))
+    sent = messages_of(LAN, a.survey(SURVEYED, network.now("a"), Topic.APPLIED, "shop/"))
     (asked,) = (each for _, each in sent if isinstance(each, AskApplied))
     answer = AppliedHere(asked.number, "b", (AppliedBy("r1", 1),))
 
@@ -277,7 +279,7 @@ def test_members_say_of_themselves_what_they_know_and_whom_they_suspect() -> Non
     older = network.replicas["c"].pools.lan.dispatch
     older._handlers[AskOverview] = lambda message, arrival: None
     first = len(network.effects["a"])
-    network.perform("a", network.replicas["a"].survey(SURVEYED, network.now("a"), overviews=True))
+    network.perform("a", network.replicas["a"].survey(SURVEYED, network.now("a"), Topic.OVERVIEW))
     network.run(0.5)
     told = overviews(network.effects["a"][first:])
     assert list(told) == ["b"], "a node that does not know the question is silent"
