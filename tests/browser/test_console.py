@@ -272,7 +272,7 @@ async def test_the_lag_of_what_another_member_writes_is_in_the_table_and_in_the_
     there = world.agents[1].url + "/kv/from-n2"
     ask(there, "PUT", b"v", Authorization=f"Bearer {world.secret}")
     await page.wait_for_selector(f"tr:has-text('n2') td:nth-child({place}):has-text('ms')")
-    await page.click("tr:has-text('n2')")
+    await page.click("tr:has-text('n2') button")
     await page.wait_for_selector("dd:has-text('for 99 of 100')")
     await page.goto(f"{world.url}/ui/#convergence")
     await page.wait_for_selector(".plot h2:has-text('Lag')")
