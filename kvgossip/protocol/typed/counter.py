@@ -6,11 +6,10 @@ counter is their sum.
 A subtotal is the unit of a delete: one that the deleter has seen goes, one that has grown since
 lives, whole. So whoever wants to set a counter to nought adds what it lacks.
 
-A life whose subtotal was taken from its store begins with nought: what others still hold of it has
-another dot, and counts beside the new one.
-
 Of one life the latest subtotal counts, and a join leaves the others out, whatever has been pruned:
-a node that was away for long would count what it has kept beside what came since.
+a node that was away for long would count what it has kept beside what came since. The price: a life
+whose subtotal was taken from its store on a false word begins with nought, and what others still
+hold of it is lost.
 
 Subtotals grow in number with every life that counts. A node takes over those of its own former
 lives: it adds them to its own, and supersedes them, by a write like any other one. Nobody else may,
