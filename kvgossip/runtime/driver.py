@@ -33,7 +33,6 @@ from kvgossip.protocol.effect import (
     Quarantined,
     Resolve,
     Revived,
-    Rewritten,
     Send,
 )
 from kvgossip.protocol.model.change import Changed, Conflict, Persist
@@ -117,7 +116,6 @@ class Driver:
             Revived: lambda effect: self.publisher.publish(effect.change, self.clocks()),
             Conflict: lambda effect: self.publisher.conflict(effect, self.clocks()),
             Persist: self._persist,
-            Rewritten: self._persist,
             KeyringChanged: self._keyring_changed,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
         }
@@ -253,7 +251,7 @@ class Driver:
 
     # -- effects ----------------------------------------------------------------------------------
 
-    def _persist(self, effect: Persist | Rewritten) -> None:
+    def _persist(self, effect: Persist) -> None:
         if self.commits is not None:
             self.commits.take(effect)
 

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from kvgossip.protocol.store.digest import POSITION_BITS, DigestTree
 from kvgossip.protocol.store.hash_table import HashTable
 from kvgossip.protocol.store.sketch import Sketch
-from kvgossip.protocol.typed.body import fingerprinted
 
 STEP_KEYS = 500
 """Keys that take one or two milliseconds."""
@@ -44,9 +43,7 @@ class Reseeding:
             self.tables.put(key_hash, key, record, old is None)
         elif old is not None:
             self.tables.pop(key_hash, key)
-        for fingerprint in self.digest.replace(
-            key_hash, _fingerprinted(old), _fingerprinted(record)
-        ):
+        for fingerprint in self.digest.replace(key_hash, old, record):
             if fingerprint:
                 self.sketch.toggle(fingerprint)
 
@@ -60,10 +57,6 @@ class Reseeding:
             known = self.tables.add(entries)
             fresh = [entry for place, entry in enumerate(entries) if place not in known]
             self.sketch.toggle_all(self.digest.add(fresh))
-
-
-def _fingerprinted(record: bytes | None) -> bytes | None:
-    return None if record is None else fingerprinted(record)
 
 
 def _portions(old: HashTable) -> Iterator[list[str]]:
