@@ -25,6 +25,8 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tests.model.topology import Topology
+
 MISTAKES = (
     "advance_on_partial",  # entries advance by an exchange that was cut off
     "never_refuse",  # what was collected is taken again
@@ -273,7 +275,7 @@ class Node:
             self.world.passed_on.add(version)
 
 
-class World:
+class World(Topology):
     def __init__(self, seed: int, planted: str = "", liar: bool = False) -> None:
         self.rng, self.planted = random.Random(seed), planted
         self.datacenters = self.rng.choice((1, 1, 2, 3))
@@ -294,25 +296,6 @@ class World:
         self.told_losses: list[str] = []
         self.nodes: dict[str, Node] = {}
         self.down: dict[str, Memory] = {}
-
-    def datacenter(self, name: str) -> int:
-        return int(name[1:]) % self.datacenters
-
-    def is_gateway(self, name: str) -> bool:
-        return self.datacenters > 1 and int(name[1:]) < 2 * self.datacenters - 1
-
-    def share_pool(self, a: str, b: str) -> bool:
-        return self.datacenter(a) == self.datacenter(b) or (
-            self.is_gateway(a) and self.is_gateway(b)
-        )
-
-    def clock(self) -> int:
-        self.now += 1
-        return self.now
-
-    def new_site(self) -> int:
-        self.sites += 1
-        return self.sites
 
     # -- what is lost -----------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
 
+from tests.model.topology import Topology
 from tests.model.typed_node import DRIFT, EMPTY, Memory, Node, Read
 from tests.model.typed_record import Cell, Dot, Record, Value
 
@@ -100,7 +101,7 @@ MISTAKES = (
 )
 
 
-class World:
+class World(Topology):
     def __init__(self, seed: int, planted: str = "", set_backs: bool = True) -> None:
         self.rng, self.planted, self.set_backs = random.Random(seed), planted, set_backs
         self.datacenters = self.rng.choice((1, 1, 2, 3))
@@ -132,25 +133,6 @@ class World:
         if self.rng.random() < 0.1:
             return self.rng.randint(-10 * DRIFT, 10 * DRIFT)
         return self.rng.randint(-DRIFT // 2, DRIFT // 2)
-
-    def datacenter(self, name: str) -> int:
-        return int(name[1:]) % self.datacenters
-
-    def is_gateway(self, name: str) -> bool:
-        return self.datacenters > 1 and int(name[1:]) < 2 * self.datacenters - 1
-
-    def share_pool(self, a: str, b: str) -> bool:
-        return self.datacenter(a) == self.datacenter(b) or (
-            self.is_gateway(a) and self.is_gateway(b)
-        )
-
-    def clock(self) -> int:
-        self.now += 1
-        return self.now
-
-    def new_site(self) -> int:
-        self.sites += 1
-        return self.sites
 
     def is_alive(self, site: int) -> bool:
         return any(node.site == site for name, node in self.nodes.items() if name not in self.down)

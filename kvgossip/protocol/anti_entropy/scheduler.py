@@ -205,7 +205,7 @@ class ExchangeScheduler:
         for exchange in self._slots.running.values():
             due = exchange.eager or not self._is_comparable(exchange)
             nearest = min(nearest, 0.0 if due else self._end_s(exchange))
-        if not self._store.sketch.idle and self._membership.table.reachable:
+        if self._membership.table.reachable:
             folding_s = self._folding.deadline(self._merging.news_s)
             nearest = folding_s if folding_s < nearest else nearest
         return nearest

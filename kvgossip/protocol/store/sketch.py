@@ -9,8 +9,8 @@ Laws
 - The sketch depends on the set of fingerprints alone. Adding and taking away are the same
   operation, `toggle`.
 - The write path only remembers what changed; `work` folds it in, in chunks of some milliseconds,
-  when there is time. A fingerprint that came and went again cancels out before: a key that is
-  written all the time costs as much as one that was written once.
+  when it is wanted (anti_entropy/folding.py). A fingerprint that came and went again cancels out
+  before: a key that is written all the time costs as much as one that was written once.
 - Decoding gives the whole difference, or None; whatever symbols a peer made up, it ends. It can be
   done in steps, too. Made up ones can be such that each round of peeling finds one fingerprint:
   honest ones were seen to need 28 rounds at most, so after ROUNDS_MAX it is given up.
@@ -57,7 +57,7 @@ def shortened(symbols: bytes, length: int) -> bytes:
 class Sketch:
     """The first `length` symbols of the fingerprints of a digest tree's content, kept lazily.
 
-    Changes gather until there is time, or a prefix is wanted. If more gather than CHANGES_MAX - a
+    Changes gather until the sketch is wanted. If more gather than CHANGES_MAX - a
     bulk load - they are thrown away, and the sketch is built anew from the content, position by
     position.
     """
