@@ -3,7 +3,8 @@ what.
 
 Laws, for every step
 - A conflict that is reported is real: the writer of what is kept had never had what was lost.
-  Where its node had collected the key in between it may have had it, long ago.
+  Where its node had collected the key in between it may have had it, long ago; and where what was
+  lost went to a quarantine on a false word, it may have written after that.
 - A live value that is replaced here by a write of another site is reported, unless the writer of
   that had seen it, or something newer of another site. What expires is left out: clocks differ.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kvgossip.protocol.effect import Dropped, Effect
+from kvgossip.protocol.effect import Dropped, Effect, Quarantined
 from kvgossip.protocol.model.change import Changed, Conflict
 from kvgossip.protocol.model.entry import is_dead, may_expire, parent_in
 from kvgossip.sim.checks.ledger import version_bytes
@@ -32,6 +33,8 @@ class ConflictCheck:
         self._reported: dict[tuple[str, str, bytes], None] = {}
         #: Keys that were collected somewhere.
         self._collected: dict[str, None] = {}
+        #: Keys and versions that went to a quarantine somewhere.
+        self._quarantined: dict[tuple[str, bytes], None] = {}
         #: How many were reported.
         self.count = 0
 
@@ -40,6 +43,8 @@ class ConflictCheck:
         for effect in effects:
             if type(effect) is Dropped:
                 self._collected[effect.key] = None
+            elif type(effect) is Quarantined:
+                self._quarantined[effect.key, version_bytes(effect.record)] = None
             elif type(effect) is Conflict:
                 self._is_real(effect)
                 self._reported[life, effect.key, version_bytes(effect.lost_record)] = None
@@ -52,6 +57,7 @@ class ConflictCheck:
         key, lost, kept = conflict
         seen = version_bytes(lost) in self._had.get(version_bytes(kept), {})
         anew = key in self._collected and not parent_in(kept)
+        anew |= (key, version_bytes(lost)) in self._quarantined
         require(
             not seen or anew,
             "a conflict with what its writer had seen was reported",
