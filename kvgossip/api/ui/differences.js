@@ -2,7 +2,7 @@
 // it. The node asks the member when somebody asks; nothing here asks by itself.
 
 import { ask, command, json, keyPath, path } from './api.js'
-import { h } from './dom.js'
+import { errorNote, h } from './dom.js'
 import { ago, ageOf, bytes, clock, count, duration, ms, number } from './format.js'
 import { shownText } from './keys/bytes.js'
 import { drawDiff } from './keys/diff.js'
@@ -247,16 +247,7 @@ export class Differences {
         h('a', { href: '#convergence' }, 'Close'),
         h('span', { role: 'status' }, this.said),
       ),
-      error &&
-        h(
-          'p',
-          { class: 'note bad', role: 'alert' },
-          h('b', {}, error.message),
-          h('br'),
-          error.status === 403
-            ? 'Write a prefix that your token may read, and ask again.'
-            : error.hint,
-        ),
+      error && errorNote(error, 'Write a prefix that your token may read, and ask again.'),
       [...(found?.why ?? []).map(({ text, hint }) => `${text}: ${hint}`), ...wordsOf(said)].map(
         (words) => h('p', { key: words, class: 'note' }, words),
       ),

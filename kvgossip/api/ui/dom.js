@@ -44,6 +44,18 @@ function draw(parent, children, space) {
   parent[DRAWN] = drawn
 }
 
+// The words of an answer that is an error, with what to do; `forbidden`: where the token lacks the
+// right.
+export function errorNote(error, forbidden = error.hint) {
+  return h(
+    'p',
+    { key: 'error', class: 'note bad', role: 'alert' },
+    h('b', {}, error.message),
+    h('br'),
+    error.status === 403 ? forbidden : error.hint,
+  )
+}
+
 function make(vnode, space) {
   if (typeof vnode !== 'object') return document.createTextNode(vnode)
   const own = vnode.tag === 'svg' ? SVG : space

@@ -1,7 +1,7 @@
 // One key: its value, what can be done with it, and the versions of it that this node remembers.
 
 import { ask, json, keyPath, path } from '../api.js'
-import { h } from '../dom.js'
+import { errorNote, h } from '../dom.js'
 import { ago, ageOf, bytes, clock, duration, siteOf } from '../format.js'
 import { hex, pretty, shownText, textOf } from './bytes.js'
 import { drawDiff } from './diff.js'
@@ -185,14 +185,7 @@ export class Detail {
       'section',
       { class: 'panel detail', 'aria-label': 'Key' },
       h('h2', { class: 'mono' }, this.key, this.value && h('small', {}, this.summary())),
-      this.error &&
-        h(
-          'p',
-          { class: 'note bad', role: 'alert' },
-          h('b', {}, this.error.message),
-          h('br'),
-          this.error.hint,
-        ),
+      this.error && errorNote(this.error),
       this.drawConflict(),
       this.value
         ? this.drawValue()

@@ -3,7 +3,7 @@
 // the write appear as they say so.
 
 import { ask, keyPath, lines, path } from '../api.js'
-import { h } from '../dom.js'
+import { errorNote, h } from '../dom.js'
 import { ago, ageOf, ms, writtenMs } from '../format.js'
 import { drawDiff } from './diff.js'
 import { shownText } from './bytes.js'
@@ -156,14 +156,7 @@ export class Editor {
       ),
       this.theirs
         ? this.drawConflict()
-        : this.error &&
-            h(
-              'p',
-              { class: 'note bad', role: 'alert' },
-              h('b', {}, this.error.message),
-              h('br'),
-              this.error.hint,
-            ),
+        : this.error && errorNote(this.error),
       drawHolders(this.holders),
       h(
         'div',

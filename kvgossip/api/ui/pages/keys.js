@@ -1,7 +1,7 @@
 // Keys: a tree of folders, the keys of one, and one key. What changes is marked as it happens.
 
 import { follow, json, path } from '../api.js'
-import { h } from '../dom.js'
+import { errorNote, h } from '../dom.js'
 import { ago, ageOf, bytes, count, duration, number, siteOf, writtenMs } from '../format.js'
 import { Detail } from '../keys/detail.js'
 import { Listing, Previews, Search } from '../keys/listing.js'
@@ -230,16 +230,7 @@ class Keys {
         }),
         h('button', {}, 'Show'),
       ),
-      error &&
-        h(
-          'p',
-          { class: 'note bad', role: 'alert' },
-          h('b', {}, error.message),
-          h('br'),
-          error.status === 403
-            ? 'Write a prefix that your token may read, and press Show.'
-            : error.hint,
-        ),
+      error && errorNote(error, 'Write a prefix that your token may read, and press Show.'),
       h(
         'div',
         { class: 'row heads', 'aria-hidden': 'true' },

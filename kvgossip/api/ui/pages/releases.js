@@ -2,7 +2,7 @@
 // what can be done.
 
 import { command, every, json, keyPath, path } from '../api.js'
-import { h } from '../dom.js'
+import { errorNote, h } from '../dom.js'
 import { ago, ageOf, byName, clock, count } from '../format.js'
 import { drawDiff } from '../keys/diff.js'
 import { Table } from '../table.js'
@@ -154,14 +154,7 @@ class Releases {
           ),
         ),
       ),
-      this.error &&
-        h(
-          'p',
-          { key: 'error', class: 'note bad', role: 'alert' },
-          h('b', {}, this.error.message),
-          h('br'),
-          this.error.hint,
-        ),
+      this.error && errorNote(this.error),
       h('p', { key: 'said', role: 'status', class: this.said ? 'note' : 'unseen' }, this.said),
       found && (found.release || found.releases.length > 0) && this.drawFound(found),
     )
