@@ -4,9 +4,9 @@ input.
 A driver reads the clocks once an input, performs the effects in their order, and calls
 `Replica.tick` no later than `Replica.deadline()`. Nothing else crosses.
 
-A driver with a disk writes Changed, Dropped, Quarantined and Persist there, those of one input in
-one atomic commit, together with the facts of `Replica.checkpoint`. After a restart it hands the
-facts to the next Replica as `saved`, and the records to `Replica.load`.
+A driver with a disk writes Changed, Rewritten, Dropped, Quarantined and Persist there, those of one
+input in one atomic commit, together with the facts of `Replica.checkpoint`. After a restart it
+hands the facts to the next Replica as `saved`, and the records to `Replica.load`.
 """
 
 from __future__ import annotations
@@ -65,6 +65,15 @@ class DoctorReport:
 def _gone(key: str, record: bytes) -> Changed:
     """The change that a value is served no more, although nobody has written so."""
     return Changed(key, record, make_record(version_of(record), None))
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The record under this key has other bytes, of the same values: what it has seen is more, or
+    less. Keep them on the disk; for watchers it is no change."""
+
+    key: str
+    record: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,8 +322,8 @@ class Examined:
 
 
 Effect = (
-    Send | Changed | Conflict | Expired | Revived | Dropped | Quarantined | Persist | MemberChanged
-    | Settled | Resolve | Joined | JoinRefused | Log | Departed
+    Send | Changed | Conflict | Expired | Revived | Rewritten | Dropped | Quarantined | Persist
+    | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
     | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed
     | AppliedReported | Examined | OverviewReported | Exchanged | Inspected
 )  # fmt: skip

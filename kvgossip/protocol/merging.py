@@ -6,7 +6,7 @@
                                     --> of two that did not know of each other: Conflict
 
 Laws
-- A local write and a heard rumor are the same event: both end in `_is_news`, which merges and emits
+- A local write and a heard rumor are the same event: both end in `_news`, which merges and emits
   Changed, and become rumors.
 - An entry becomes a rumor only by a merge that was news, which happens once a version and node,
   whatever pools it came from: so there is no storm.
@@ -25,24 +25,28 @@ Laws
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
 from kvgossip.errors import BadKeyError, RemoteError
 from kvgossip.protocol.clock_guard import ClockGuard
+from kvgossip.protocol.effect import Rewritten
 from kvgossip.protocol.model.conflicts import Conflicts
-from kvgossip.protocol.model.entry import HEAD_BYTES, check_record, timestamp_in
+from kvgossip.protocol.model.entry import HEAD_BYTES, TYPED, check_record, timestamp_in
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.lag import SAMPLE_S, Lag
 from kvgossip.protocol.model.member import SyncState
+from kvgossip.protocol.model.news_ports import AckPort, NewsPool, RidePort, SettlingPort
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.drops import Verdict
 from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.tombstones.typed_offers import TypedOffers
+from kvgossip.protocol.typed.body import do_join, fingerprinted, parse, type_in
 from kvgossip.protocol.wire.message import Pair
 
 REKINDLED_MAX = 64
@@ -113,74 +117,6 @@ class MergePort(Protocol):
         `since_s`, monotonic seconds."""
 
 
-class RumorPort(Protocol):
-    """The rumors of one pool. `heard_from`: the name there of the member that sent it, "" for one
-    of no name there, None for a client of this node."""
-
-    def heat(self, key: str, record: bytes, heard_from: str | None, *, at_once: bool) -> None: ...
-
-    def heat_batch(
-        self, entries: tuple[Pair, ...], heard_from: str | None, *, at_once: bool
-    ) -> None: ...
-
-    @property
-    def hot(self) -> int:
-        """How many rumors are hot."""
-
-
-class RidePort(Protocol):
-    """What is news rides on messages of the application (rumors/rides.py). `version`: encoded."""
-
-    def add(self, key: str, version: bytes) -> None: ...
-
-    def add_batch(self, entries: tuple[Pair, ...]) -> None: ...
-
-
-class QueryPort(Protocol):
-    """The version queries of one pool."""
-
-    @property
-    def open(self) -> Sized:
-        """Those that wait for an answer."""
-
-    def merged(self, key: str, record: bytes, now: Now) -> None: ...
-
-
-class NewsPool(Protocol):
-    """A pool, as far as news is spread there."""
-
-    @property
-    def kind(self) -> PoolKind: ...
-
-    @property
-    def mongering(self) -> RumorPort: ...
-
-    @property
-    def version_queries(self) -> QueryPort: ...
-
-    def knows_as_neighbour(self, name: str) -> bool:
-        """True if one and the same node has this name in both pools of this node."""
-
-
-class AckPort(Protocol):
-    """The members that have shown that they hold a version."""
-
-    @property
-    def waits(self) -> Sized:
-        """Empty where nobody waits for that."""
-
-    def showed(self, peer: Peer, key: str, version: bytes) -> None: ...
-
-
-class SettlingPort(Protocol):
-    """True if the replica has caught up once."""
-
-    @property
-    def settled(self) -> bool: ...
-
-    def exchanged(self, peer: Peer, sync_state: SyncState, now: Now) -> None: ...
-
-
 class Merging:
     """The MergePort of a replica."""
 
@@ -201,6 +137,7 @@ class Merging:
         self._clock_guard, self._store, self._tombstones = clock_guard, store, tombstones
         # both are asked of every entry that is offered
         self._context, self._drops = tombstones.context, tombstones.drops
+        self._typed_offers = TypedOffers(store, tombstones)
         self._acks, self._settling, self._outbox = acks, settling, outbox
         self._conflicts, self._lag = Conflicts(), lag
         #: no arrival before this time is measured, monotonic seconds
@@ -219,6 +156,8 @@ class Merging:
         counted."""
         if not self._accepts(key, record, now, origin):
             return _REFUSED
+        if record[0] & TYPED and type_in(record) is not None:
+            return self._merge_typed(key, record, now, origin)
         taken = False
         if self._drops.hearsay:
             verdict = self._drops.judge(record, now)
@@ -242,10 +181,7 @@ class Merging:
 
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch: all of it is merged now, or, where a part cannot be accepted, nothing."""
-        if not all(
-            self._accepts(key, record, now, origin) and not self._is_lost(record, now, origin)
-            for key, record in entries
-        ):
+        if not all(self._accepts_part(key, record, now, origin) for key, record in entries):
             return _REFUSED
         taken: list[Pair] = []
         if self._drops.hearsay:
@@ -272,6 +208,50 @@ class Merging:
         self._measure_s = now.monotonic_s + SAMPLE_S
         if self._settling.settled and origin is not BACKUP:
             self._lag.arrived(record, now, by_exchange=origin.spread is _NONE)
+
+    def _merge_typed(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
+        """`merge` of a record of a known type: value by value."""
+        offers, peer = self._typed_offers, origin.peer
+        try:
+            parse(record)
+        except RemoteError as fault:
+            self._counters[f"entries_refused.{fault.reason}"] += 1
+            return _REFUSED
+        lost = offers.lost(record)
+        if lost is not None:
+            self._tombstones.set_back.found(lost, "" if peer is None else peer.name, now)
+            if origin.spread is _NONE or offers.lost(record) is not None:
+                return _LOST
+        if self._acks.waits and peer is not None and origin.shows:
+            self._acks.showed_record(peer, key, record)
+        offer = offers.sort_out(key, record, now)
+        if offer.gone:
+            self._counters["offers_collected"] += 1
+        news = False
+        if offer.rest is not None:
+            try:
+                news = self.take(key, offer.rest, now, origin)
+            except RemoteError as fault:
+                self._counters[f"entries_refused.{fault.reason}"] += 1
+                return _REFUSED
+            offers.merged(key, offer.rest)
+            mine = self._store[key]
+            if not news and origin is not BACKUP and not do_join(mine, record):
+                self._met(key, mine, record, now)
+        if offer.doubted or not offer.kept:
+            self._counters["entries_refused.hearsay"] += 1
+            return _REFUSED
+        return _NEWS if news else _COLLECTED if offer.all_gone else _KNOWN
+
+    def _accepts_part(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
+        """`_accepts` for a part of a batch, of which no release makes one of typed records: what
+        they come to can be merged in part."""
+        if not self._accepts(key, record, now, origin):
+            return False
+        if record[0] & TYPED:
+            self._counters["entries_refused.bad_record"] += 1
+            return False
+        return not self._is_lost(record, now, origin)
 
     def exchanged(self, peer: Peer, sync_state: SyncState, since_s: float, now: Now) -> None:
         if self._clock_guard.may_settle(peer.name, since_s, now):
@@ -308,8 +288,10 @@ class Merging:
 
     def take(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
         """Merge; if it is news, say so and spread it. The record is one that may be merged."""
-        if not self._is_news(key, record, now):
+        news = self._news(key, record, now)
+        if news is None:
             return False
+        joined, record = news is not record, news
         peer, spread, _ = origin
         if self.rides is not None and spread is not _NONE:
             self.rides.add(key, record[1:HEAD_BYTES])
@@ -319,7 +301,8 @@ class Merging:
                 if spread is not _NONE or self._kindles(pool):
                     pool.mongering.heat(key, record, _speaker(pool, peer), at_once=True)
             elif spread is _NOW or spread is _NEXT_ROUND:
-                heard_from = None if peer is None else peer.name
+                # who has sent one of two that have joined lacks what they have come to
+                heard_from = None if peer is None else "" if joined else peer.name
                 pool.mongering.heat(key, record, heard_from, at_once=spread is _NOW)
         return True
 
@@ -330,7 +313,7 @@ class Merging:
         was collected since is superseded."""
         news = False
         for key, record in offered:
-            if self._is_news(key, record, now):
+            if self._news(key, record, now) is not None:
                 news = True
             else:
                 self._known(key, record, now, origin)
@@ -346,22 +329,33 @@ class Merging:
                 pool.mongering.heat_batch(entries, heard_from, at_once=spread is _NOW)
         return news
 
-    def _is_news(self, key: str, record: bytes, now: Now) -> bool:
-        """Merge; if it is news, say so. Every entry that this replica ever holds came through
-        here."""
+    def _news(self, key: str, record: bytes, now: Now) -> bytes | None:
+        """Merge; if it is news, say so, and return what is here then. Every entry that this replica
+        ever holds came through here."""
         changed = self._store.merge(key, record)
         if changed is None:
-            return False
+            return None
+        _, old, record = changed
+        if old is None:
+            met = False
+        elif (old[0] | record[0]) & TYPED:
+            if fingerprinted(old) == fingerprinted(record):
+                # it arrives anew, so that it is waited for until all have it, and is news to nobody
+                self._outbox.emit(Rewritten(key, record))
+                self._tombstones.merged(changed, now)
+                return None
+            met = not do_join(old, record) and old[9:HEAD_BYTES] != record[9:HEAD_BYTES]
+        else:
+            met = old[9:HEAD_BYTES] != record[9:HEAD_BYTES]
         self.news_s = now.monotonic_s
         self._outbox.changed(changed)
-        old = changed.old_record
-        if old is not None and old[9:HEAD_BYTES] != record[9:HEAD_BYTES]:
+        if old is not None and met:
             self._met(key, record, old, now)
         self._tombstones.merged(changed, now)
         for pool in self._pools:
             if pool.version_queries.open:
                 pool.version_queries.merged(key, record, now)
-        return True
+        return record
 
     def _known(self, key: str, record: bytes, now: Now, origin: Origin) -> None:
         """It is no news: a record that is here, or one that is older than what is here."""

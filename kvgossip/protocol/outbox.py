@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from kvgossip.config import Address
-from kvgossip.protocol.effect import Dropped, Effect, Log, Send
+from kvgossip.protocol.effect import Dropped, Effect, Log, Rewritten, Send
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.wire.message import Message
 
-_KEPT = frozenset((Changed, Dropped, Persist))
+_KEPT = frozenset((Changed, Rewritten, Dropped, Persist))
 
 
 class Outbox:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from random import Random
 
 from kvgossip.config import Address, Config
@@ -49,6 +50,7 @@ from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import clock_fact
 from kvgossip.protocol.store.capacity import Capacity
+from kvgossip.protocol.typed.edit import Edit
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
 from kvgossip.protocol.writes import BatchWritten, Restored, Writes, Written
@@ -102,7 +104,7 @@ class Replica:
             saved=saved,
             rebuilding=rebuilding,
             found=found,
-            begin_life=self._begin_life,
+            begin_life=partial(_begin_life, self),
             outbox=self.outbox,
             counters=self.counters,
             rng=rng,
@@ -151,11 +153,12 @@ class Replica:
         """Write a tombstone. Without a live entry nothing happens, and there is no record."""
         return Written(self._writes.delete(key, now), self._drain())
 
-    def batch(self, writes: Sequence[Writing], now: Now) -> BatchWritten:
-        """Write them all, as one (see rumors/batches.py).
+    def edit(self, key: str, edit: Edit, now: Now) -> Written:
+        """Write to a typed key. Raises as `put`, and what the edit raises."""
+        return Written(self._writes.edit(key, edit, now), self._drain())
 
-        Raises as `put`, and BadBatchError; then nothing has changed.
-        """
+    def batch(self, writes: Sequence[Writing], now: Now) -> BatchWritten:
+        """Write them all, as one (rumors/batches.py). Raises as `put`, and BadBatchError."""
         return BatchWritten(self._writes.batch(writes, now), self._drain())
 
     def restore(
@@ -164,8 +167,7 @@ class Replica:
         """Merge entries of a backup, with the versions that they have there; those that are more
         than a second ahead of the wall clock are REFUSED.
 
-        `as_new`: write each value anew, whatever was written or deleted since; tombstones are left
-        out then. Raises as `put`.
+        `as_new`: write each value anew instead, and no tombstone. Raises as `put`.
         """
         outcomes = self._writes.restore(entries, now, as_new=as_new)
         return Restored(self._drain(), outcomes)
@@ -246,14 +248,6 @@ class Replica:
         changes of the context since the last one, which are handed out once."""
         own = [self.disk.content(), *self._own_facts()]
         return [clock_fact(self.hlc.latest), *self.tombstones.checkpoint(), *own]
-
-    def _begin_life(self, site: int, lost: int, peer: str, now: Now) -> None:
-        """From now on this is the life `site`: this machine was set back, as a peer has shown, and
-        has lost what it wrote at that time (set_back.py)."""
-        self.site = site
-        self.tombstones.begin_life(site, lost)
-        for pool in self.pools:
-            pool.begin_life(site, peer, now)
 
     # -- the network ------------------------------------------------------------------------------
 
@@ -466,6 +460,15 @@ class Replica:
             "entries_left_out": len(self.left_out.keys),
         }
         return {**counters, **sizes, **self.tombstones.statistics()}
+
+
+def _begin_life(replica: Replica, site: int, lost: int, peer: str, now: Now) -> None:
+    """From now on this is the life `site`: this machine was set back, and has lost what it wrote
+    at that time, as a peer has shown (set_back.py)."""
+    replica.site = site
+    replica.tombstones.begin_life(site, lost)
+    for pool in replica.pools:
+        pool.begin_life(site, peer, now)
 
 
 def _shared(replica: Replica, rng: Random) -> Shared:

@@ -12,12 +12,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kvgossip.config import Config
-from kvgossip.errors import LocalError
+from kvgossip.errors import (
+    BadContextError,
+    BadPartError,
+    LocalError,
+    OtherTypeError,
+    RemoteError,
+    ValueTooLargeError,
+)
 from kvgossip.protocol.data import Data
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.merging import BACKUP, CLIENT, Outcome
 from kvgossip.protocol.model.conflicts import parent_of
 from kvgossip.protocol.model.entry import (
+    TYPED,
     Version,
     check_flags,
     check_ttl,
@@ -31,6 +39,11 @@ from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.capacity import Capacity
+from kvgossip.protocol.typed import edit as edits
+from kvgossip.protocol.typed.anew import anew
+from kvgossip.protocol.typed.body import decode, encode, shown_type, type_in
+from kvgossip.protocol.typed.edit import Edit
+from kvgossip.protocol.typed.typed_record import Seen, TypedRecord, dot_of, empty
 
 BACKUP_AHEAD_MS = 1000
 """How far the versions of a backup may be ahead of the wall clock."""
@@ -63,7 +76,7 @@ class Writes:
     def __init__(self, config: Config, data: Data, capacity: Capacity) -> None:
         self._config, self._context, self._hlc = config, data.tombstones.context, data.hlc
         self._store, self._merging, self._clock_guard = data.store, data.merging, data.clock_guard
-        self._capacity = capacity
+        self._capacity, self._set_back = capacity, data.set_back
         #: from now on none is taken
         self._ended = False
 
@@ -96,12 +109,61 @@ class Writes:
     def delete(self, key: str, now: Now) -> bytes | None:
         """The tombstone; None where there was nothing to delete."""
         check_key(key)
-        if not self._is_live(key):
+        old = self._store.record(key)
+        if old is None or self._store.is_deleted_or_expired(key, old):
             return None
+        type_ = type_in(old)
+        if type_ is not None:
+            return self.edit(key, edits.delete(type_), now)
         self._check_may_write(now)
         record = self._record(now, key, None, None, None, 0)
         self._merging.take(key, record, now, CLIENT)
         return record
+
+    def edit(self, key: str, edit: Edit, now: Now) -> bytes | None:
+        """The typed record that was written; None where nothing was to be done."""
+        check_key(key)
+        self._check_may_write(now)
+        here = self._typed(key, edit.type)
+        if edit.context:
+            self._see(edit.context, now)
+        timestamp = self._hlc.tick(now.wall_ms)
+        new = edit.apply(here, dot_of(Version(timestamp, self._context.site)))
+        if new is here:
+            return None
+        record = _encoded(new)
+        self._capacity.check_all([(key, record)])
+        self._context.wrote(timestamp)
+        self._merging.take(key, record, now, CLIENT)
+        return record
+
+    def _typed(self, key: str, type_: str) -> TypedRecord:
+        """What is here of this type: perhaps nothing yet. Raises OtherTypeError."""
+        old = self._store.record(key)
+        if old is None:
+            return empty(type_)
+        if type_in(old) == type_:
+            return decode(old)
+        if not self._store.is_deleted_or_expired(key, old):
+            raise OtherTypeError(
+                f"the key holds {shown_type(old)}, and no {type_}",
+                "delete it first, or take another key",
+            )
+        return empty(type_, parent_of(old, self._context.own))
+
+    def _see(self, context: Seen, now: Now) -> None:
+        """What a client has seen, perhaps on another node, and perhaps of what this machine has
+        lost. Raises BadContextError where it is farther ahead than clocks are."""
+        try:
+            self._clock_guard.observe(int.from_bytes(max(context.values()), "big"), now)
+        except RemoteError:
+            raise BadContextError(
+                "the context has seen what is far ahead of this node's clock",
+                "set the clocks right, or read the key again, here",
+            ) from None
+        seen = context.get(self._context.own)
+        if seen is not None and not self._context.covers_dot(seen + self._context.own):
+            self._set_back.found(int.from_bytes(seen, "big"), "", now)
 
     def batch(self, writes: Sequence[Writing], now: Now) -> dict[str, bytes]:
         """The records by key, without those of deletes of nothing."""
@@ -144,8 +206,17 @@ class Writes:
     def _write_anew(self, key: str, record: bytes, now: Now) -> Outcome:
         if is_dead(record):
             return Outcome.KNOWN
+        type_ = type_in(record)
+        try:
+            if type_ is not None:
+                edit = Edit(type_, lambda here, dot: anew(here, dot, decode(record)))
+                self.edit(key, edit, now)
+                return Outcome.NEWS
+            parent = self._parent(key)
+        except (BadPartError, OtherTypeError, ValueTooLargeError):
+            return Outcome.REFUSED
         version = self._version(now)
-        self._merging.take(key, with_version(record, version, self._parent(key)), now, CLIENT)
+        self._merging.take(key, with_version(record, version, parent), now, CLIENT)
         return Outcome.NEWS
 
     def _record(
@@ -157,6 +228,7 @@ class Writes:
         ttl_s: float | None,
         flags: int,
     ) -> bytes:
+        parent = self._parent(key)
         version = self._version(now)
         expires_ms = None
         if ttl_s is not None:
@@ -164,12 +236,23 @@ class Writes:
             # which entries expire
             latest_ms = now.wall_ms + self._hlc.drift_max_ms
             expires_ms = min(milliseconds_of(version.timestamp), latest_ms) + int(ttl_s * 1000)
-        return make_record(version, value, content_type, expires_ms, flags, self._parent(key))
+        return make_record(version, value, content_type, expires_ms, flags, parent)
 
     def _parent(self, key: str) -> bytes:
-        """That of a write of this key."""
+        """That of a plain write of this key. Raises OtherTypeError where a typed one is live."""
         replaced = self._store.record(key)
-        return b"" if replaced is None else parent_of(replaced, self._context.own)
+        if replaced is None:
+            return b""
+        if replaced[0] & TYPED:
+            self._check_plain(key, replaced)
+        return parent_of(replaced, self._context.own)
+
+    def _check_plain(self, key: str, replaced: bytes) -> None:
+        if not self._store.is_deleted_or_expired(key, replaced):
+            raise OtherTypeError(
+                f"the key holds {shown_type(replaced)}, and no plain value",
+                "delete it first, or write as its type asks",
+            )
 
     def _version(self, now: Now) -> Version:
         """That of the next write."""
@@ -185,3 +268,12 @@ class Writes:
         if self._ended:
             raise LocalError("this node is leaving", "write to another node")
         self._clock_guard.check(now)
+
+
+def _encoded(record: TypedRecord) -> bytes:
+    try:
+        return encode(record)
+    except RemoteError as fault:
+        raise ValueTooLargeError(
+            f"the {record.type} is too long: {fault}", "spread it over several keys"
+        ) from None

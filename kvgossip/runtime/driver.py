@@ -33,6 +33,7 @@ from kvgossip.protocol.effect import (
     Quarantined,
     Resolve,
     Revived,
+    Rewritten,
     Send,
 )
 from kvgossip.protocol.model.change import Changed, Conflict, Persist
@@ -116,6 +117,7 @@ class Driver:
             Revived: lambda effect: self.publisher.publish(effect.change, self.clocks()),
             Conflict: lambda effect: self.publisher.conflict(effect, self.clocks()),
             Persist: self._persist,
+            Rewritten: self._persist,
             KeyringChanged: self._keyring_changed,
             Log: lambda effect: self._log(logging.getLevelName(effect.level), effect.text),
         }
@@ -251,7 +253,7 @@ class Driver:
 
     # -- effects ----------------------------------------------------------------------------------
 
-    def _persist(self, effect: Persist) -> None:
+    def _persist(self, effect: Persist | Rewritten) -> None:
         if self.commits is not None:
             self.commits.take(effect)
 

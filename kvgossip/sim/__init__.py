@@ -19,6 +19,7 @@ drives the `Replica` that ships.
     driver      inputs and time into a replica, its effects out, every step checked
     lives       hosts start, stop, move and come back
     clients     writes, and the answers that each replica must keep
+    editing     edits of typed keys
     riding      the applications of hosts exchange messages, on which news rides
     merges      an operator merges the clusters that a first start in parts has left
     lies        what a liar says goes to the nodes

@@ -15,6 +15,7 @@ from kvgossip.protocol.wire.unit import encode
 from kvgossip.sim.checks.absence import AbsenceCheck
 from kvgossip.sim.checks.batches import Batches
 from kvgossip.sim.checks.conflicts import ConflictCheck
+from kvgossip.sim.checks.edits import EditCheck
 from kvgossip.sim.checks.ledger import Ledger
 from kvgossip.sim.checks.oracle import Oracle
 from kvgossip.sim.checks.packets import PacketCheck
@@ -25,6 +26,7 @@ from kvgossip.sim.delivery import Delivery
 from kvgossip.sim.disk import Disk
 from kvgossip.sim.dns import DELAY_S, addresses_of
 from kvgossip.sim.driver import Driver
+from kvgossip.sim.editing import Editing
 from kvgossip.sim.host import EPOCH_MS, Clock, Host, Life
 from kvgossip.sim.injector import STRANGER, FaultInjector
 from kvgossip.sim.lies import Lies
@@ -56,7 +58,7 @@ class Cluster:
 
         self.ledger, self.oracle = Ledger(), Oracle()
         self.promises = Promises(self.ledger, scenario.wait_share, scenario.stream("promises"))
-        self.conflicts = ConflictCheck(self.oracle.had)
+        self.conflicts, self.edits = ConflictCheck(self.oracle.had), EditCheck()
         self.batches = Batches(scenario.batch_share, scenario.stream("bundles"))
         self._packets = PacketCheck(self.layout, scenario.config, self.delivery.owner_of)
 
@@ -70,6 +72,7 @@ class Cluster:
             self.batches,
             AbsenceCheck(self._all_stayed, self.oracle.is_forged),
             self.conflicts,
+            self.edits,
             self,
         )
         self.lives = Lives(
@@ -93,14 +96,18 @@ class Cluster:
             self.batches,
             scenario.hostile,
         )
+        self.editing = Editing(self.lives, self.driver, self.edits, scenario.stream("editing"))
         self.lies = self._open_lies()
         self.faults = self._open_faults()
         self.merges = Merges(self.running, self.driver)
-        rate = scenario.ride_rate if scenario.config.keyring else 0.0
-        rng = scenario.stream("riding")
-        self.riding = Riding(self.hosts, self.driver, self.timeline, rate, rng)
+        self.riding = self._open_riding()
         for host in self.hosts:
             self.delivery.listen(host)
+
+    def _open_riding(self) -> Riding:
+        rate = self.scenario.ride_rate if self.scenario.config.keyring else 0.0
+        rng = self.scenario.stream("riding")
+        return Riding(self.hosts, self.driver, self.timeline, rate, rng)
 
     def _open_lies(self) -> Lies:
         return Lies(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from random import Random
 
-from kvgossip.protocol.effect import Dropped, Effect
+from kvgossip.protocol.effect import Dropped, Effect, Rewritten
 from kvgossip.protocol.model.change import Changed, Persist
 
 HOLE_SHARE = 0.4
@@ -28,7 +28,7 @@ class Disk:
         self.saved: dict[bytes, bytes] = {}
         #: True if a commit is under way.
         self.planned = False
-        self._waiting: list[Changed | Dropped | Persist] = []
+        self._waiting: list[Changed | Rewritten | Dropped | Persist] = []
 
     def copy(self) -> Disk:
         """Another one with the same content, and no commit under way."""
@@ -40,7 +40,9 @@ class Disk:
     def note(self, effects: Iterable[Effect]) -> bool:
         """The effects of one input. Returns whether anything waits for a commit."""
         self._waiting += [
-            effect for effect in effects if isinstance(effect, (Changed, Dropped, Persist))
+            effect
+            for effect in effects
+            if isinstance(effect, (Changed, Rewritten, Dropped, Persist))
         ]
         return bool(self._waiting)
 
@@ -48,6 +50,8 @@ class Disk:
         for effect in (*self._waiting, *checkpoint):
             if isinstance(effect, Changed):
                 self.records[effect.key] = effect.new_record
+            elif isinstance(effect, Rewritten):
+                self.records[effect.key] = effect.record
             elif isinstance(effect, Dropped):
                 self.records.pop(effect.key, None)
             elif effect.value is None:

@@ -33,6 +33,7 @@ from kvgossip.protocol.wire.message import Message
 from kvgossip.sim.checks.absence import AbsenceCheck
 from kvgossip.sim.checks.batches import Batches
 from kvgossip.sim.checks.conflicts import ConflictCheck
+from kvgossip.sim.checks.edits import EditCheck
 from kvgossip.sim.checks.promises import Promises
 from kvgossip.sim.checks.violation import BrokenLawError, require
 from kvgossip.sim.commits import Commits
@@ -61,12 +62,13 @@ class Driver:
         batches: Batches,
         absence: AbsenceCheck,
         conflicts: ConflictCheck,
+        edits: EditCheck,
         outlet: Outlet,
     ) -> None:
         self._timeline, self._trace, self._framings = timeline, trace, framings
         self._commits, self._outlet = commits, outlet
         self._promises, self._batches, self._absence = promises, batches, absence
-        self._conflicts = conflicts
+        self._conflicts, self._edits = conflicts, edits
         self._timers = Timers(timeline, self._tick)
         #: Sees the effects of every turn before they are performed, if it is set.
         self.observer: Callable[[Life, Sequence[Effect]], None] | None = None
@@ -156,6 +158,7 @@ class Driver:
         if effects:
             self._commits.keep(life, event, inner)
             self._conflicts.observe(life.title, inner)
+            self._edits.observe(life.title, inner)
             if any(type(effect) is Quarantined for effect in inner):
                 self._check_warned(inner)
             for effect in effects:

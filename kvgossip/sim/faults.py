@@ -79,6 +79,12 @@ class Intensity:
     permanent_cut_rate: float = 0.0
 
     @property
+    def keeps_writes(self) -> bool:
+        """True if nothing takes what a host with a disk has acknowledged."""
+        takes = (self.vanish_share, self.wipe_share, self.hole_share, self.set_back_rate)
+        return not any((*takes, self.permanent_crash_rate, self.hostile_rate, self.stranger_rate))
+
+    @property
     def weather(self) -> Weather:
         return Weather(
             loss=self.loss,

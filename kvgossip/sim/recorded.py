@@ -22,6 +22,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.typed.edit import Edit
 from kvgossip.protocol.writes import BatchWritten, Written
 
 
@@ -86,6 +87,10 @@ class Recorded(Replica):
     def delete(self, key: str, now: Now) -> Written:
         self._keep("delete", key, now)
         return super().delete(key, now)
+
+    def edit(self, key: str, edit: Edit, now: Now) -> Written:
+        self._keep("edit", key, edit, now)
+        return super().edit(key, edit, now)
 
     def batch(self, writes: Sequence[Writing], now: Now) -> BatchWritten:
         self._keep("batch", writes, now)

@@ -36,6 +36,8 @@ class Report:
     duplicated: int = 0
     unreachable: int = 0
     writes: int = 0
+    #: Edits of typed keys.
+    edits: int = 0
     deletes: int = 0
     #: Records that were dropped, on all nodes, and live values among them.
     collected: int = 0

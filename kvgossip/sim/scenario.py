@@ -74,6 +74,8 @@ class Options:
     #: How many messages a second the application of each node sends to another one's, on which news
     #: rides, where frames are sealed. None: two in every other sealed swarm, else none.
     ride_rate: float | None = None
+    #: How many edits of typed keys there are, beside the writes.
+    edits: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ class Scenario:
     durable: bool = False
     batch_share: float = 0.0
     ride_rate: float = 0.0
+    edits: int = 0
     #: How long what was merged waits for its commit to disk at most, virtual seconds.
     commit_s_max: float = 0.5
 
@@ -224,6 +227,7 @@ def scenario(seed: int, options: Options) -> Scenario:
         wait_share=_wait_share(seed, options),
         batch_share=_batch_share(seed, options),
         ride_rate=_ride_rate(seed, options),
+        edits=options.edits,
         durable=Random(f"{seed} disks").random() < 0.5
         if options.durable is None and options.intensity is None
         else bool(options.durable),

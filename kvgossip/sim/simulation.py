@@ -17,8 +17,10 @@ from kvgossip.protocol.membership.join_targets import PAUSE_FACTOR_MAX
 from kvgossip.protocol.model.entry import may_expire, version_of
 from kvgossip.protocol.tombstones.set_back import PAUSE_S
 from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ, disagreement
+from kvgossip.sim.checks.edits import contents
 from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
 from kvgossip.sim.cluster import Cluster
+from kvgossip.sim.editing import wishes
 from kvgossip.sim.faults import GLITCH_MS_MAX
 from kvgossip.sim.merges import PATIENCE_S
 from kvgossip.sim.report import Report
@@ -120,6 +122,8 @@ class Simulation:
         self.cluster.faults.disturb()
         for at_s, together in writes(plan.mix, plan.duration_s, plan.stream("workload")):
             self._timeline.after(at_s, self.cluster.clients.write, together)
+        for at_s, wish in wishes(plan.edits, plan.duration_s, plan.stream("edits")):
+            self._timeline.after(at_s, self.cluster.editing.edit, wish)
         for at_s, fault in schedule(
             plan.intensity, plan.nodes, plan.duration_s, plan.stream("faults"), plan.layout
         ):
@@ -151,7 +155,7 @@ class Simulation:
                 self.cluster.driver.news_s if self._data_only else self.cluster.driver.changed_s
             )
             self.report.agreement_time_s = agreed_s - self._quiet_s
-            live = self.cluster.running()[0].witness.live()
+            live = contents(self.cluster.running()[0].witness.live())
             # a value that expires goes earlier where a clock is ahead
             self._timeline.after(
                 REST_S,
@@ -172,7 +176,11 @@ class Simulation:
         witnesses = [life.witness for life in self.cluster.running()]
         self.cluster.driver.speaker = ""
         for witness in witnesses:
-            live = {key: record for key, record in witness.live().items() if not may_expire(record)}
+            live = {
+                key: record
+                for key, record in contents(witness.live()).items()
+                if not may_expire(record)
+            }
             require(
                 live == data,
                 f"all agreed, and {REST_S} s later the data has changed",
@@ -204,6 +212,8 @@ class Simulation:
         lives."""
         witness = self.cluster.running()[0].witness
         self.cluster.oracle.check(witness.records, witness.live(), self.cluster.wall_ms)
+        if self.scenario.durable and self.scenario.intensity.keeps_writes:
+            self.cluster.edits.check(witness.records)
 
     def _await_collected(self) -> None:
         waiting = sum(len(life.replica.tombstones.collecting) for life in self.cluster.running())
@@ -312,6 +322,7 @@ class Simulation:
         self._report_traffic()
         driver = cluster.driver
         report.collected, report.quarantined = driver.dropped, driver.quarantined
+        report.edits = cluster.edits.count
         report.writes, report.deletes = cluster.clients.puts, cluster.clients.deletes
         report.news_by_datagram = driver.news[Event.DATAGRAM]
         report.news_by_frame = driver.news[Event.FRAME]

@@ -16,11 +16,13 @@ from kvgossip.config import Address
 from kvgossip.protocol.acks.tracker import AckTracker
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.model.arrival import Arrival
-from kvgossip.protocol.model.entry import Version, version_of
+from kvgossip.protocol.model.entry import Version
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.fact import encoded
+from kvgossip.protocol.typed.body import holds
 from kvgossip.protocol.wire.message import Confirm, Enquire, Notice
 from kvgossip.protocol.wire.unit import encode_briefly
 
@@ -64,7 +66,7 @@ class VersionQueries:
     def on_enquire(self, query: Enquire, arrival: Arrival) -> None:
         source, now, reliable, _ = arrival
         record, version = self._store.record(query.key), Version(query.timestamp, query.site)
-        if record is not None and version_of(record) >= version:
+        if record is not None and holds(record, encoded(version)):
             self._confirm(query.number, source, reliable)
             return
         is_of_member = reliable or self._membership.table.proofs.has(source)
@@ -93,7 +95,7 @@ class VersionQueries:
         if same is None:
             return
         for asker, query in list(same.items()):
-            if query.version <= version_of(record) or now.monotonic_s >= query.end_s:
+            if holds(record, encoded(query.version)) or now.monotonic_s >= query.end_s:
                 del same[asker]
                 self._count -= 1
                 if now.monotonic_s < query.end_s:

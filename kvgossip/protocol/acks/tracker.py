@@ -43,6 +43,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.model.peer import Peer
 from kvgossip.protocol.outbox import Outbox
+from kvgossip.protocol.typed.body import holds
 from kvgossip.protocol.wire.message import Enquire
 
 WAITS_MAX = 1024
@@ -219,6 +220,13 @@ class AckTracker:
             if version >= wait.version:
                 self._holds(wait, peer)
 
+    def showed_record(self, peer: Peer, key: str, record: bytes) -> None:
+        """`showed` of a typed record, of which the version alone says nothing: it has joined with
+        others."""
+        for wait in list(self._by_key.get(key, ())):
+            if holds(record, wait.version):
+                self._holds(wait, peer)
+
     def prompt(self, peer: Peer, key: str) -> None:
         """Perhaps this peer has it, or will soon: ask it now. It answers as soon as it does."""
         for wait in self._by_key.get(key, ()):
@@ -231,7 +239,7 @@ class AckTracker:
             wait for wait in self.waits.values() if peer in wait.states and peer not in wait.shown
         ]:
             record = record_of(wait.key)
-            if record is not None and record[1:HEAD_BYTES] >= wait.version:
+            if record is not None and holds(record, wait.version):
                 self._holds(wait, peer)
 
     def confirmed(self, number: int, peer: Peer) -> None:

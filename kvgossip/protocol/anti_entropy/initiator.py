@@ -174,7 +174,7 @@ class Exchange:
         self._answered(answer.request, Sketch)
         self.met(answer)
         self.context.left_out_here(answer.left_out)
-        offered, wanted = unpack("Q", answer.offered), unpack("Q", answer.wanted)
+        offered, wanted = unpack("Q", answer.offered), _now(answer.wanted, kept)
         self._differ_at(
             [
                 *offered,
@@ -270,7 +270,7 @@ class Exchange:
             replaced = dict.fromkeys(kept.replaced)
             self._work.appendleft(
                 self._questions.push(
-                    wanted for wanted in unpack("Q", answer.wanted) if wanted not in replaced
+                    wanted for wanted in _now(answer.wanted, kept) if wanted not in replaced
                 )
             )
         return self.send()
@@ -328,6 +328,12 @@ class Exchange:
         if not isinstance(asked, kind):
             raise RemoteError("unasked_answer", "an answer to something that was not asked")
         return asked
+
+
+def _now(wanted: bytes, kept: Kept) -> list[int]:
+    """The fingerprints of entries that the peer wants; of what has joined with what came, that of
+    what it has come to."""
+    return [kept.joined.get(fingerprint, fingerprint) for fingerprint in unpack("Q", wanted)]
 
 
 def _share(entries: Sequence[Pair], news: int) -> int:

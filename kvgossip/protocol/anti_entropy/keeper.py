@@ -7,10 +7,11 @@ everybody.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
+from kvgossip.protocol.model.entry import TYPED
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.store.store import Store
@@ -21,8 +22,9 @@ from kvgossip.protocol.wire.message import Pair
 class Kept(NamedTuple):
     """The outcome of the entries of a message: how many were `news`; the fingerprints of those that
     were `refused`, and of those that this replica has `collected`, perhaps for an expiry of up to
-    `expired_ms`; and of the own entries that were `replaced`. `set_back`: one of them shows that
-    this machine was set back, and the rest was not taken."""
+    `expired_ms`; and of the own entries that were `replaced` by those that came. `joined`: of own
+    ones that have joined with what came, that of what they have come to. `set_back`: one of them
+    shows that this machine was set back, and the rest was not taken."""
 
     news: int
     refused: list[int]
@@ -30,6 +32,7 @@ class Kept(NamedTuple):
     expired_ms: int = 0
     replaced: Sequence[int] = ()
     set_back: bool = False
+    joined: Mapping[int, int] = {}
 
 
 class Keeper:
@@ -50,6 +53,7 @@ class Keeper:
         refused: list[int] = []
         collected: list[int] = []
         replaced: list[int] = []
+        joined: dict[int, int] = {}
         set_back = False
         origin = Origin(Peer(self._kind, peer), Spread.NONE, shows)
         waiting = iter(entries)
@@ -58,7 +62,10 @@ class Keeper:
             outcome = self._merging.merge(key, record, now, origin)
             if outcome is Outcome.NEWS:
                 news += 1
-                if old is not None:
+                if old is not None and record[0] & TYPED and (new := store[key]) != record:
+                    # what it has come to, the peer has not
+                    joined[store.digest.fingerprint(key, old)] = store.digest.fingerprint(key, new)
+                elif old is not None:
                     replaced.append(store.digest.fingerprint(key, old))
             elif outcome is Outcome.LOST:
                 refused += store.digest.fingerprints([(key, record), *waiting])
@@ -70,4 +77,4 @@ class Keeper:
                 )
         self.news += news
         expired_ms = self._tombstones.expired_ms(now) if collected else 0
-        return Kept(news, refused, collected, expired_ms, replaced, set_back)
+        return Kept(news, refused, collected, expired_ms, replaced, set_back, joined)

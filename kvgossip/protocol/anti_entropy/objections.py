@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from kvgossip.config import Config
 from kvgossip.protocol.clock_guard import ClockGuard
-from kvgossip.protocol.model.entry import HEAD_BYTES, timestamp_in
+from kvgossip.protocol.model.entry import HEAD_BYTES, is_typed, timestamp_in
 from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
@@ -55,7 +55,7 @@ class Objections:
                 "one member says that it was deleted, and a second one has not said so yet",
                 "`kvgossip quarantine confirm` takes the word of the one",
             )
-        if self._tombstones.refuses(key, offered):
+        if not is_typed(offered) and self._tombstones.refuses(key, offered):
             return Objection(
                 "collected",
                 "this node had it, and has collected it since: it was deleted, or has expired",

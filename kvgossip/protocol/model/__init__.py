@@ -13,6 +13,7 @@ member       Member: a peer with a state, and the order that decides every merge
 cluster_id   ClusterId: the cluster that a node belongs to, and how two become one
 location     Location: where a node is configured to be
 peer         Peer, PoolKind: a name in a pool
+news_ports   what merging needs of the mechanisms that hear of news
 gossip       the skeleton of gossip, of which rumors and anti-entropy are two instances
 plain_text   plain, quoted: text of others, as it is logged and shown
 arrival      Arrival: where a message came from, when, and how

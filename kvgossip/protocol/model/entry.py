@@ -38,6 +38,7 @@ CONTENT_TYPE_BYTES_MAX = 256
 HEAD_BYTES = 17
 META_BYTES_MAX = 4096
 TYPED_META_BYTES_MAX = 65_535
+TYPED_META_DEPTH_MAX = 4
 EXPIRES_MS_MAX = 2**48 - 1
 FLAGS_MAX = 2**64 - 1
 PARENT_BYTES = 11
@@ -155,7 +156,7 @@ def with_version(record: bytes, version: Version, parent: bytes) -> bytes:
     fields["p"] = parent
     if not parent:
         del fields["p"]
-    return _joined(record[0] & MUST_GO, version, fields, record[value_offset(record) :])
+    return _joined(record[0] & (MUST_GO | TYPED), version, fields, record[value_offset(record) :])
 
 
 def make_typed_record(
@@ -299,9 +300,24 @@ def _meta(record: bytes) -> dict[str, Any]:
     if end > len(record) or end - HEAD_BYTES - 2 > bytes_max:
         raise RemoteError("bad_record", "an entry that is cut off")
     try:
-        return _decode_meta(record[HEAD_BYTES + 2 : end])
+        fields = _decode_meta(record[HEAD_BYTES + 2 : end])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise RemoteError("bad_record", "an entry with unreadable fields") from None
+    if record[0] & TYPED and _is_deep(fields, TYPED_META_DEPTH_MAX):
+        raise RemoteError("bad_record", "a typed entry with fields that are too deep")
+    return fields
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    """True if it has more levels than that: then it may be read here, and not be written from where
+    more calls are under way."""
+    if isinstance(value, dict):
+        return not levels or any(
+            _is_deep(each, levels - 1) for pair in value.items() for each in pair
+        )
+    if isinstance(value, (list, tuple)):
+        return not levels or any(_is_deep(each, levels - 1) for each in value)
+    return False
 
 
 _decode_meta = msgspec.msgpack.Decoder(dict[str, Any]).decode

@@ -15,13 +15,15 @@ from kvgossip.config import Address, Config
 from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.merging import MergePort, Origin, Outcome, Spread
 from kvgossip.protocol.model.arrival import Arrival
-from kvgossip.protocol.model.entry import HEAD_BYTES, version_of
+from kvgossip.protocol.model.entry import HEAD_BYTES, Version, version_of
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.rumors.batches import Batches, is_batch_key, key_of
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.fact import encoded
+from kvgossip.protocol.typed.body import holds
 from kvgossip.protocol.wire.batching import batches, room_of
 from kvgossip.protocol.wire.frame import entry_bytes_max, frame_bytes_max
 from kvgossip.protocol.wire.message import Bodies, Bundle, Fetch, Notice
@@ -74,8 +76,11 @@ class Fetching:
         if is_batch_key(notice.key):
             return notice.key in self._batches
         record = self._store.record(notice.key)
-        version, refused = (notice.timestamp, notice.site), self._refused.get(notice.key)
-        return (record is not None and version_of(record) >= version) or (
+        version, refused = (
+            Version(notice.timestamp, notice.site),
+            self._refused.get(notice.key),
+        )
+        return (record is not None and holds(record, encoded(version))) or (
             refused is not None and version_of(refused) == version
         )
 

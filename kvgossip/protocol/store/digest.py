@@ -5,7 +5,8 @@ keys whose positions share its 4 * l bits, and its fingerprint is the XOR of the
 top 16 bits of a fingerprint are the key's position, so that a fingerprint that a peer names finds
 its key in one small bucket.
 
-Laws: the tree depends on the content and the seed alone, never on the order of arrival; one write
+Laws: the tree depends on the content and the seed alone, never on the order of arrival; of a typed
+record all counts but what it has seen (typed/body.py); one write
 costs one XOR a level; the fingerprints of a level do not depend on how deep the tree is, so that
 peers with trees of different depth compare the levels that both have.
 
@@ -30,6 +31,9 @@ from itertools import pairwise
 from operator import xor
 
 from xxhash import xxh3_64_intdigest
+
+from kvgossip.protocol.model.entry import TYPED
+from kvgossip.protocol.typed.body import fingerprinted
 
 FAN_OUT = 16
 FAN_OUT_BITS = 4
@@ -95,6 +99,8 @@ class DigestTree:
 
     def fingerprint(self, key: str, record: bytes) -> int:
         key_hash = xxh3_64_intdigest(key.encode(), self._seed)
+        if record and record[0] & TYPED:  # what a peer has sent may be nothing
+            record = fingerprinted(record)
         return (key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
 
     def fingerprints(self, entries: Iterable[tuple[str, bytes]]) -> list[int]:
@@ -103,7 +109,12 @@ class DigestTree:
         seed = self._seed
         return [
             ((key_hash := xxh3_64_intdigest(key.encode(), seed)) & _TOP_MASK)
-            | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
+            | (
+                xxh3_64_intdigest(
+                    fingerprinted(record) if record and record[0] & TYPED else record, key_hash
+                )
+                & _BODY_MASK
+            )
             for key, record in entries
         ]
 
@@ -113,14 +124,16 @@ class DigestTree:
         for key, record in entries:
             key_hash = xxh3_64_intdigest(key.encode(), seed)
             if key_hash >> _BODY_BITS in positions:
+                if record[0] & TYPED:
+                    record = fingerprinted(record)
                 found[
                     (key_hash & _TOP_MASK) | (xxh3_64_intdigest(record, key_hash) & _BODY_MASK)
                 ] = key
         return found
 
     def replace(self, key_hash: int, old: bytes | None, new: bytes | None) -> tuple[int, int]:
-        """Account for one change: `old` and `new` are the records before and after, None where
-        there is none.
+        """Account for one change: `old` and `new` are the records before and after, as they are
+        fingerprinted (typed/body.py), None where there is none.
 
         `key_hash` is what `hash_of` gives. Returns the fingerprints that went and came, 0 where
         there is none.
@@ -148,6 +161,8 @@ class DigestTree:
         sums, shift = self._shifted[-1]
         for key, record in entries:
             key_hash = xxh3_64_intdigest(key.encode(), seed)
+            if record[0] & TYPED:
+                record = fingerprinted(record)
             fingerprint = (key_hash & _TOP_MASK) | (
                 xxh3_64_intdigest(record, key_hash) & _BODY_MASK
             )
@@ -180,7 +195,7 @@ class DigestTree:
         """Asserts that this tree agrees with the content: rebuilt from nothing, it is the same."""
         fresh = DigestTree(self.levels, self._seed)
         for key, record in entries:
-            fresh.replace(fresh.hash_of(key), None, record)
+            fresh.replace(fresh.hash_of(key), None, fingerprinted(record))
         assert all(fresh.sums(level) == self.sums(level) for level in range(self.levels + 1)), (
             "the sums differ from the content"
         )

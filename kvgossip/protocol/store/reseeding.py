@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from kvgossip.protocol.store.digest import POSITION_BITS, DigestTree
 from kvgossip.protocol.store.hash_table import HashTable
 from kvgossip.protocol.store.sketch import Sketch
+from kvgossip.protocol.typed.body import fingerprinted
 
 STEP_KEYS = 500
 """Keys that take one or two milliseconds."""
@@ -43,7 +44,9 @@ class Reseeding:
             self.tables.put(key_hash, key, record, old is None)
         elif old is not None:
             self.tables.pop(key_hash, key)
-        for fingerprint in self.digest.replace(key_hash, old, record):
+        for fingerprint in self.digest.replace(
+            key_hash, _fingerprinted(old), _fingerprinted(record)
+        ):
             if fingerprint:
                 self.sketch.toggle(fingerprint)
 
@@ -57,6 +60,10 @@ class Reseeding:
             known = self.tables.add(entries)
             fresh = [entry for place, entry in enumerate(entries) if place not in known]
             self.sketch.toggle_all(self.digest.add(fresh))
+
+
+def _fingerprinted(record: bytes | None) -> bytes | None:
+    return None if record is None else fingerprinted(record)
 
 
 def _portions(old: HashTable) -> Iterator[list[str]]:

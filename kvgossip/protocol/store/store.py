@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import (
     MUST_GO,
+    TYPED,
     Entry,
     entry_of,
     is_dead,
@@ -30,6 +31,7 @@ from kvgossip.protocol.store.hash_table import HashTable
 from kvgossip.protocol.store.reseeding import STEP_KEYS, Reseeding
 from kvgossip.protocol.store.sketch import Sketch
 from kvgossip.protocol.store.sorted_keys import SortedKeys
+from kvgossip.protocol.typed.body import fingerprinted, merged
 
 UNTIDY_MIN, UNTIDY_SHARE = 1024, 16
 
@@ -76,18 +78,31 @@ class Store:
         return len(self._live)
 
     def merge(self, key: str, record: bytes) -> Changed | None:
-        """Take a record if it supersedes ours; returns the change, or None if there was none."""
+        """Take a record if it supersedes ours, or what both come to where they join: the change has
+        the record that is here then. None: there was no change. Raises RemoteError where what they
+        come to is too long."""
         key_hash = self.digest.hash_of(key)
         old = self._tables.at(key_hash).get(key)
-        if old is not None and not supersedes(record, old):
-            return None
+        bits = record[0] if old is None else old[0] | record[0]
+        if old is not None:
+            if bits & TYPED and (both := merged(old, record)) is not None:
+                if both == old:
+                    return None
+                record = both
+            elif not supersedes(record, old):
+                return None
         self._tables.put(key_hash, key, record, old is None)
-        went, came = self.digest.replace(key_hash, old, record)
+        if bits & TYPED:
+            went, came = self.digest.replace(
+                key_hash, None if old is None else fingerprinted(old), fingerprinted(record)
+            )
+        else:
+            went, came = self.digest.replace(key_hash, old, record)
         if went:
             self.sketch.toggle_both(went, came)
         else:
             self.sketch.toggle(came)
-        if old is None or (old[0] | record[0]) & MUST_GO:
+        if old is None or bits & MUST_GO:
             self._index(key, old, record)
         else:
             self.record_bytes += len(record) - len(old)
@@ -127,7 +142,7 @@ class Store:
         """Take out the record under a key that is known to be here."""
         key_hash = self.digest.hash_of(key)
         record = self._tables.pop(key_hash, key)
-        went, _ = self.digest.replace(key_hash, record, None)
+        went, _ = self.digest.replace(key_hash, fingerprinted(record), None)
         self.sketch.toggle(went)
         if not self.is_deleted_or_expired(key, record):
             self._live.remove(key)

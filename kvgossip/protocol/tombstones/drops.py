@@ -29,7 +29,7 @@ from typing import NamedTuple, Protocol
 
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Dropped, Quarantined
-from kvgossip.protocol.model.entry import HEAD_BYTES, Version, expires_in
+from kvgossip.protocol.model.entry import HEAD_BYTES, TYPED, Version, expires_in
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
@@ -40,6 +40,7 @@ from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
 from kvgossip.protocol.tombstones.fact import VERSION, Fact, Kind, fact_of
 from kvgossip.protocol.tombstones.fuse import Fuse
+from kvgossip.protocol.typed.body import versions_in
 
 HEARSAY_MAX = 131_072
 HEARSAY_S = 30.0
@@ -111,7 +112,10 @@ class Drops:
     def judge(self, record: bytes, now: Now) -> Verdict:
         """Whether a record that a peer offers was dropped on another's word; to be asked where
         there is any hearsay."""
-        version = record[1:HEAD_BYTES]
+        return self.judge_version(record[1:HEAD_BYTES], now)
+
+    def judge_version(self, version: bytes, now: Now) -> Verdict:
+        """`judge` for a version, or a dot, as records have it."""
         heard = self.hearsay.get(version)
         if heard is None:
             return Verdict.NONE
@@ -172,7 +176,8 @@ class Drops:
         for key in self._store.find(fingerprints).values():
             record = self._store[key]
             if not self._is_deleted_or_expired(key, record, expired_ms, now):
-                values.append(key)
+                if not record[0] & TYPED:  # of one that is, parts go, by their dots
+                    values.append(key)
             elif self._store.is_deleted_or_expired(key, record) and self._collecting.may_drop(
                 record, self._clocks.earliest_ms(now)
             ):
@@ -191,6 +196,7 @@ class Drops:
             record = self._store.record(key)
             if (
                 record is not None
+                and not record[0] & TYPED
                 and record[1:HEAD_BYTES] == version
                 and not self._is_deleted_or_expired(key, record, expired_ms, now)
             ):
@@ -230,7 +236,11 @@ class Drops:
         if self._store.is_expired(key):
             self.expired_ms = max(self.expired_ms, expires_in(self._store[key]) or 0)
         record = self._store.remove(key)
-        self._context.add_record(record)
+        if record[0] & TYPED:
+            for version in versions_in(record):
+                self._context.add(version)
+        else:
+            self._context.add_record(record)
         self._forget(key, record)
 
     def _forget(self, key: str, record: bytes) -> None:

@@ -50,6 +50,7 @@ from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     MUST_GO,
+    TYPED,
     Version,
     is_dead,
     may_expire,
@@ -66,6 +67,7 @@ from kvgossip.protocol.tombstones.drops import Drops
 from kvgossip.protocol.tombstones.expiry import Expiry
 from kvgossip.protocol.tombstones.fact import Fact, Kind, encoded, fact_of, fact_timestamp
 from kvgossip.protocol.tombstones.set_back import SetBack
+from kvgossip.protocol.typed.body import versions_in
 
 ROUND_SETTLINGS = 5
 # so that none has collected anything since: what tables move to lies well only where the rest has
@@ -183,11 +185,21 @@ class Tombstones:
         if self.drops.hearsay:
             self.drops.superseded(key, new)
         if old is not None:
-            self.context.add_record(old)
+            if old[0] & TYPED:
+                self._joined(old, new)
+            else:
+                self.context.add_record(old)
             if old[0] & MUST_GO:
                 self.collecting.discard(key, old)
         if new[0] & MUST_GO:
             self._holds(key, new, now)
+
+    def _joined(self, old: bytes, new: bytes) -> None:
+        """A typed record was here: what it held and the new one does not has gone."""
+        held = OrderedSet(versions_in(new))
+        for version in versions_in(old):
+            if version not in held:
+                self.context.add(version)
 
     def _holds(self, key: str, record: bytes, now: Now) -> None:
         if is_dead(record):

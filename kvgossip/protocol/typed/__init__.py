@@ -8,6 +8,8 @@ add_wins_set   elements that are added and removed
 field_map      fields, each a register, a counter or a set
 extremum       the greatest or the least number
 body           the bytes of a record, and two of them merged
+anew           a record of a backup, written anew
+edit           what a client asks to be done to a record
 context_token  what a reader has seen, as it is given to clients
 forms          what is shown of a record
 """

@@ -22,7 +22,7 @@ Laws
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -32,15 +32,27 @@ from kvgossip.errors import KVGossipError, RemoteError
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
     META_BYTES_MAX,
+    TYPED,
+    Version,
     check_record,
     fields_in,
     is_typed,
     make_typed_record,
     value_offset,
+    version_of,
 )
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.typed import add_wins_set, counter, extremum, field_map, siblings
-from kvgossip.protocol.typed.typed_record import DOT_BYTES, PAIR_BYTES, TypedRecord, join
+from kvgossip.protocol.typed.typed_record import (
+    DOT_BYTES,
+    PAIR_BYTES,
+    TypedRecord,
+    context_of,
+    covers,
+    dots_of,
+    join,
+    version_of_dot,
+)
 
 BODY_FORMAT = 1
 RECORD_BYTES_MAX = 2**20
@@ -56,6 +68,11 @@ CHECKS: Mapping[str, Callable[[bytes], None]] = {
     extremum.MIN: extremum.check,
 }
 """By type, the check of a payload."""
+HELD_BY_LATER: Mapping[str, Callable[[Iterable[bytes]], Container[bytes]]] = {
+    counter.TYPE: counter.held_by_later,
+    field_map.TYPE: field_map.held_by_later,
+}
+"""By type, what of the values of a join is held by others of them."""
 
 _OWN_FIELDS = ("x", "y", "d", "s")
 
@@ -92,6 +109,15 @@ def type_in(record: bytes) -> str | None:
     return _type_of(fields_in(record))
 
 
+def shown_type(record: bytes) -> str:
+    """In words."""
+    return (
+        f"a {type_in(record) or 'record of an unknown type'}"
+        if is_typed(record)
+        else "a plain value"
+    )
+
+
 def decode(record: bytes) -> TypedRecord:
     """That of a record that is known to be one: as it is read from the own store."""
     return _decoded(record, fields_in(record))
@@ -120,19 +146,57 @@ def parse(record: bytes) -> TypedRecord:
 def merged(mine: bytes, offered: bytes) -> bytes | None:
     """The record that both of these come to, each of which has been checked. None where they do not
     join: the greater version is kept then. Raises RemoteError for one that is too long."""
-    type_ = type_in(mine)
-    if type_ is None or type_ != type_in(offered):
+    if not do_join(mine, offered):
         return None
     if mine == offered:
         return mine
     here = decode(mine)
-    both = join(here, decode(offered))
+    both = joined(here, decode(offered))
     return mine if both == here else encode(both)
 
 
+def do_join(one: bytes, other: bytes) -> bool:
+    """True if these records are of one type, which is known."""
+    type_ = type_in(one)
+    return type_ is not None and type_ == type_in(other)
+
+
+def joined(one: TypedRecord, other: TypedRecord) -> TypedRecord:
+    """Their join, without the subtotals that later ones of the same life hold."""
+    both = join(one, other)
+    held = HELD_BY_LATER.get(both.type)
+    stale = held(both.values) if held is not None else ()
+    if not stale:
+        return both
+    return both._replace(values=OrderedSet(v for v in both.values if v not in stale))
+
+
+def holds(record: bytes, version: bytes) -> bool:
+    """True if whoever has this record has the write of this version, 16 bytes, under its key, or
+    what superseded that."""
+    if record[1:HEAD_BYTES] < version:
+        return False
+    if type_in(record) is None:
+        return True
+    return covers(context_of(decode(record)), version)
+
+
+def versions_in(record: bytes) -> list[Version]:
+    """The versions of the writes that this record holds."""
+    if type_in(record) is None:
+        return [version_of(record)]
+    return [version_of_dot(dot) for dot in dots_of(decode(record))]
+
+
 def fingerprinted(record: bytes) -> bytes:
-    """What the fingerprint of a record with the bit is made of: all but what it has seen."""
-    fields = fields_in(record)
+    """What the fingerprint of a record is made of: of one with the bit all but what it has seen.
+    Of bytes that cannot be read, all of them."""
+    if not record or not record[0] & TYPED:
+        return record
+    try:
+        fields = fields_in(record)
+    except RemoteError:
+        return record
     fields.pop("s", None)
     return b"".join((record[:HEAD_BYTES], _encode(fields), record[value_offset(record) :]))
 

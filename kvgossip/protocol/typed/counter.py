@@ -6,8 +6,10 @@ counter is their sum.
 A subtotal is the unit of a delete: one that the deleter has seen goes, one that has grown since
 lives, whole. So whoever wants to set a counter to nought adds what it lacks.
 
-A life whose subtotal was taken from its store begins with nought: what others still hold of it has
-another dot, and counts beside the new one.
+Of one life the latest subtotal counts, and a join leaves the others out, whatever has been pruned:
+a node that was away for long would count what it has kept beside what came since. The price: a life
+whose subtotal was taken from its store on a false word begins with nought, and what others still
+hold of it is lost.
 
 Subtotals grow in number with every life that counts. A node takes over those of its own former
 lives: it adds them to its own, and supersedes them, by a write like any other one. Nobody else may,
@@ -34,9 +36,7 @@ def add(
     """Raises BadPartError where the subtotal of this life would need more than 64 bits. `adopted`:
     the dots of former lives of this node that are proved, whose subtotals it takes over."""
     own = [value for value in record.live if is_own(value, dot, adopted)]
-    subtotal = total_of(own) + amount
-    check_subtotal(subtotal)
-    return write(record, dot, [_encode(subtotal)], own)
+    return write(record, dot, [payload_of(total_of(own) + amount)], own)
 
 
 def is_own(value: bytes, dot: bytes, adopted: Container[bytes]) -> bool:
@@ -44,9 +44,29 @@ def is_own(value: bytes, dot: bytes, adopted: Container[bytes]) -> bool:
     return value[8:DOT_BYTES] == dot[8:] or value[:DOT_BYTES] in adopted
 
 
+def held_by_later(values: Iterable[bytes]) -> list[bytes]:
+    """The subtotals of a life that has a later one among these values, which are sorted: that one
+    holds what they hold, also where nobody knows any more that it superseded them."""
+    latest: dict[bytes, bytes] = {}
+    stale: list[bytes] = []
+    for value in values:
+        if len(value) > DOT_BYTES:
+            site = value[8:DOT_BYTES]
+            if site in latest:
+                stale.append(latest[site])
+            latest[site] = value
+    return stale
+
+
 def total_of(values: Iterable[bytes]) -> int:
     """The sum of these values, which are no deletes."""
     return sum(_decode(value[DOT_BYTES:]) for value in values)
+
+
+def payload_of(subtotal: int) -> bytes:
+    """Raises BadPartError for one of more than 64 bits."""
+    check_subtotal(subtotal)
+    return _encode(subtotal)
 
 
 def check(payload: bytes) -> None:

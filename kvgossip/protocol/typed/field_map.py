@@ -86,6 +86,21 @@ def remove_field(record: TypedRecord, dot: bytes, field: str) -> TypedRecord:
     return removal(record, dot, parts) if parts else record
 
 
+def held_by_later(values: Iterable[bytes]) -> list[bytes]:
+    """As counter.held_by_later, for each field that is a counter."""
+    latest: dict[tuple[bytes, str], bytes] = {}
+    stale: list[bytes] = []
+    for value in values:
+        if len(value) > DOT_BYTES:
+            field, kind, _ = _decode(value[DOT_BYTES:])
+            if kind == COUNTER:
+                site = value[8:DOT_BYTES]
+                if (site, field) in latest:
+                    stale.append(latest[site, field])
+                latest[site, field] = value
+    return stale
+
+
 def fields_of(record: TypedRecord) -> dict[str, Scalar | frozenset[str]]:
     """By field, sorted: the register's content, the counter's sum, or the set's elements."""
     fields: dict[str, list[_Part]] = {}
@@ -93,6 +108,26 @@ def fields_of(record: TypedRecord) -> dict[str, Scalar | frozenset[str]]:
         field, kind, content = _decode(value[DOT_BYTES:])
         fields.setdefault(field, []).append(_Part(value, kind, content))
     return {field: _shown(fields[field]) for field in sorted(fields)}
+
+
+def payloads_of(record: TypedRecord) -> list[bytes]:
+    """What is shown of it, as one write brings it. Raises BadPartError where a sum needs more than
+    64 bits."""
+    fields: dict[str, list[_Part]] = {}
+    for value in record.live:
+        field, kind, content = _decode(value[DOT_BYTES:])
+        fields.setdefault(field, []).append(_Part(value, kind, content))
+    payloads: list[bytes] = []
+    for field, parts in fields.items():
+        same = [part for part in parts if part.kind == parts[-1].kind]
+        contents: list[Scalar] = list(dict.fromkeys(part.content for part in same))
+        if parts[-1].kind == COUNTER:
+            check_subtotal(_total(same))
+            contents = [_total(same)]
+        elif parts[-1].kind == REGISTER:
+            contents = contents[-1:]
+        payloads += [_encode((field, parts[-1].kind, content)) for content in contents]
+    return payloads
 
 
 def check(payload: bytes) -> None:

@@ -39,6 +39,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+import msgspec
+
 from kvgossip.errors import BadContextError, ValueTooLargeError
 from kvgossip.protocol.model.entry import Version
 from kvgossip.protocol.model.ordered_set import OrderedSet
@@ -74,9 +76,11 @@ class TypedRecord(NamedTuple):
         return [value for value in self.values if len(value) > DOT_BYTES]
 
 
-def empty(type_: str) -> TypedRecord:
-    """That of a key that nobody has written to."""
-    return TypedRecord(type_, NO_VERSION, OrderedSet(), {})
+def empty(type_: str, parent: bytes = b"") -> TypedRecord:
+    """That of a key that nobody has written to. `parent`: see conflicts.py, where something else
+    was here."""
+    others = msgspec.msgpack.encode({"p": parent}) if parent else b""
+    return TypedRecord(type_, NO_VERSION, OrderedSet(), {}, others)
 
 
 def dot_of(version: Version) -> bytes:
@@ -92,6 +96,16 @@ def version_of_dot(value: bytes) -> Version:
 def covers(seen: Seen, value: bytes) -> bool:
     """True if the dot of this value is not later than what was seen of its site."""
     return seen.get(value[8:16], b"") >= value[:8]
+
+
+def dots_of(record: TypedRecord) -> list[bytes]:
+    """Of all its values."""
+    return [value[:DOT_BYTES] for value in record.values]
+
+
+def pairs_of(record: TypedRecord) -> list[bytes]:
+    """What was seen, each as the dot of the latest write that it speaks of."""
+    return [t + site for site, t in record.seen.items()]
 
 
 def context_of(record: TypedRecord) -> dict[bytes, bytes]:

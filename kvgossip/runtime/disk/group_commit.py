@@ -47,7 +47,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from kvgossip.errors import DiskHangsError, OverloadedError, StorageError
-from kvgossip.protocol.effect import Dropped, Quarantined
+from kvgossip.protocol.effect import Dropped, Quarantined, Rewritten
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.histogram import Histogram
 from kvgossip.runtime.disk.commit_thread import Commit, CommitThread
@@ -80,7 +80,7 @@ COMMIT_BOUNDS_S = (
     5.0,
 )
 
-Durable = Changed | Dropped | Quarantined | Persist
+Durable = Changed | Rewritten | Dropped | Quarantined | Persist
 
 log = logging.getLogger("kvgossip")
 
@@ -148,6 +148,8 @@ class GroupCommit:
         loop."""
         if isinstance(effect, Changed):
             self.changed(effect)
+        elif isinstance(effect, Rewritten):
+            self._put(ENTRY + effect.key.encode(), effect.record)
         elif isinstance(effect, Dropped):
             self._put(ENTRY + effect.key.encode(), None)
         elif isinstance(effect, Persist):

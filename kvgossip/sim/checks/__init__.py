@@ -7,6 +7,7 @@
     promises    acks are true, and waits end in time
     batches     a batch is shown whole
     conflicts   lost writes are reported, and only those
+    edits       typed records hold what the edits come to
     absence     a value in quarantine had a reason
     packets     limits, pools and seals of the packets that are sent
     violation   the failure of a check

@@ -46,6 +46,7 @@ from kvgossip.protocol.effect import (
     MemberChanged,
     Quarantined,
     Revived,
+    Rewritten,
 )
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import (
@@ -53,6 +54,7 @@ from kvgossip.protocol.model.entry import (
     entry_of,
     expires_in,
     is_dead,
+    is_typed,
     may_expire,
     timestamp_in,
 )
@@ -60,6 +62,7 @@ from kvgossip.protocol.model.member import Member, rank
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.typed.body import fingerprinted
 from kvgossip.sim.checks.ledger import Ledger, version_bytes
 from kvgossip.sim.checks.violation import BrokenLawError, require
 
@@ -143,6 +146,8 @@ class Witness:
                     quarantined[effect.key] = None
                 self._went(effect, now, kept=effect.key in quarantined)
                 keys.append(effect.key)
+            elif isinstance(effect, Rewritten):
+                self._rewritten(effect)
             elif isinstance(effect, Revived):
                 self._revived(effect)
                 keys.append(effect.key)
@@ -164,12 +169,24 @@ class Witness:
         if old is not None and (version_bytes(new) < version_bytes(old) or new == old):
             require(False, "an entry went to an older version, or did not change", key, old, new)
         require(timestamp_in(new) <= self.replica.hlc.latest, "an entry is ahead of the HLC", key)
-        self._ledger.check(key, new)
+        if not is_typed(new):
+            self._ledger.check(key, new)
         self._ledger.hold(self.replica.config.name, key, new)
         if old is None:
             self._watched.append(key)
         self.records[key] = new
         self.expired.pop(key, None)
+
+    def _rewritten(self, effect: Rewritten) -> None:
+        held = self.records.get(effect.key, b"\0")
+        require(
+            fingerprinted(held) == fingerprinted(effect.record) and held != effect.record,
+            "Rewritten is not what this replica held, or not other bytes",
+            effect.key,
+            effect.record,
+            held,
+        )
+        self.records[effect.key] = effect.record
 
     def _went(self, effect: Dropped | Expired | Quarantined, now: Now, *, kept: bool) -> None:
         """`kept`: it is in the quarantine."""
