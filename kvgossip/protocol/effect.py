@@ -70,7 +70,8 @@ def _gone(key: str, record: bytes) -> Changed:
 @dataclass(frozen=True, slots=True)
 class Rewritten:
     """The record under this key has other bytes, of the same values: what it has seen is more, or
-    less. Keep them on the disk; for watchers it is no change."""
+    less, or deletes have gone that nobody needs any more. Keep them on the disk; for watchers it is
+    no change."""
 
     key: str
     record: bytes
@@ -87,17 +88,21 @@ class Dropped:
 @dataclass(frozen=True, slots=True)
 class Quarantined:
     """A live value that the cluster had deleted was taken out here, as `peer` said: keep it in the
-    quarantine. Its Dropped follows.
+    quarantine. Its Dropped follows. Or, of a typed record, values that are `record`: then `left` is
+    what is here now, and its Rewritten follows.
 
-    For watchers it is `change`: a delete under the same version.
+    For watchers it is `change`: a delete under the same version, or what is left.
     """
 
     key: str
     record: bytes
     peer: str
+    left: bytes | None = None
 
     @property
     def change(self) -> Changed:
+        if self.left is not None:
+            return Changed(self.key, self.record, self.left)
         return _gone(self.key, self.record)
 
 

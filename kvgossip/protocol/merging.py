@@ -109,6 +109,12 @@ class MergePort(Protocol):
     def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
         """Offer a record that a peer sent."""
 
+    def merge_parts(
+        self, key: str, record: bytes, now: Now, origin: Origin
+    ) -> tuple[Outcome, Sequence[bytes]]:
+        """`merge`; and the dots of those values of a typed record that were here, and were
+        collected."""
+
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch that a peer sent: all of it is merged now, or nothing."""
 
@@ -157,7 +163,7 @@ class Merging:
         if not self._accepts(key, record, now, origin):
             return _REFUSED
         if record[0] & TYPED and type_in(record) is not None:
-            return self._merge_typed(key, record, now, origin)
+            return self._merge_typed(key, record, now, origin)[0]
         taken = False
         if self._drops.hearsay:
             verdict = self._drops.judge(record, now)
@@ -178,6 +184,15 @@ class Merging:
             return _NEWS
         self._known(key, record, now, origin)
         return _KNOWN
+
+    def merge_parts(
+        self, key: str, record: bytes, now: Now, origin: Origin
+    ) -> tuple[Outcome, Sequence[bytes]]:
+        if not self._accepts(key, record, now, origin):
+            return _REFUSED, ()
+        if type_in(record) is None:
+            return self.merge(key, record, now, origin), ()
+        return self._merge_typed(key, record, now, origin)
 
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch: all of it is merged now, or, where a part cannot be accepted, nothing."""
@@ -209,19 +224,21 @@ class Merging:
         if self._settling.settled and origin is not BACKUP:
             self._lag.arrived(record, now, by_exchange=origin.spread is _NONE)
 
-    def _merge_typed(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
-        """`merge` of a record of a known type: value by value."""
+    def _merge_typed(
+        self, key: str, record: bytes, now: Now, origin: Origin
+    ) -> tuple[Outcome, Sequence[bytes]]:
+        """`merge_parts` of a record of a known type that may be merged: value by value."""
         offers, peer = self._typed_offers, origin.peer
         try:
             parse(record)
         except RemoteError as fault:
             self._counters[f"entries_refused.{fault.reason}"] += 1
-            return _REFUSED
+            return _REFUSED, ()
         lost = offers.lost(record)
         if lost is not None:
             self._tombstones.set_back.found(lost, "" if peer is None else peer.name, now)
             if origin.spread is _NONE or offers.lost(record) is not None:
-                return _LOST
+                return _LOST, ()
         if self._acks.waits and peer is not None and origin.shows:
             self._acks.showed_record(peer, key, record)
         offer = offers.sort_out(key, record, now)
@@ -233,15 +250,15 @@ class Merging:
                 news = self.take(key, offer.rest, now, origin)
             except RemoteError as fault:
                 self._counters[f"entries_refused.{fault.reason}"] += 1
-                return _REFUSED
+                return _REFUSED, ()
             offers.merged(key, offer.rest)
             mine = self._store[key]
             if not news and origin is not BACKUP and not do_join(mine, record):
                 self._met(key, mine, record, now)
-        if offer.doubted or not offer.kept:
+        if offer.doubted:
             self._counters["entries_refused.hearsay"] += 1
-            return _REFUSED
-        return _NEWS if news else _COLLECTED if offer.all_gone else _KNOWN
+            return _REFUSED, offer.gone
+        return _NEWS if news else _COLLECTED if offer.all_gone else _KNOWN, offer.gone
 
     def _accepts_part(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
         """`_accepts` for a part of a batch, of which no release makes one of typed records: what

@@ -10,7 +10,7 @@ import pytest
 from kvgossip.errors import BadContextError, OtherTypeError
 from kvgossip.protocol.acks.write_concern import Scope, WriteConcern
 from kvgossip.protocol.anti_entropy.keeper import Keeper
-from kvgossip.protocol.effect import Dropped, Effect, Rewritten, WriteConcernEnded
+from kvgossip.protocol.effect import Dropped, Effect, Quarantined, Rewritten, WriteConcernEnded
 from kvgossip.protocol.merging import BACKUP, Outcome
 from kvgossip.protocol.model.entry import make_record, make_typed_record, version_of
 from kvgossip.protocol.model.ordered_set import OrderedSet
@@ -133,13 +133,58 @@ def test_what_came_with_a_refused_value_still_supersedes() -> None:
     assert shown(a, "n") is None
 
 
-def test_pairs_that_may_be_needed_are_not_dropped_with_a_refused_value() -> None:
+def test_pairs_that_may_be_needed_are_kept_without_the_value_that_they_came_with() -> None:
     a = make_replica("a")
     a.tombstones.context.add(version(3, 5))
+    a.tombstones.context.add(version(1, 6))  # a dot says nothing of what came with it
     record = counted((3, 5, 2), seen=seen(1, 6))
-    assert offer(a, "n", record) is Outcome.REFUSED
-    a.tombstones.context.add(version(1, 6))
-    assert offer(a, "n", record) is Outcome.REFUSED, "a dot says nothing of what came with it"
+    offer(a, "n", record)
+    kept = decode(a.store["n"])
+    assert (kept.values, kept.seen, kept.deleted) == ({}, seen(1, 6), True)
+    assert offer(a, "n", record) is Outcome.COLLECTED
+
+
+def test_what_was_collected_of_a_record_goes_where_it_was_offered_from() -> None:
+    network = Network()
+    a, b = network.cluster("a b")
+    a.tombstones.context.add(version(1, 5))
+    offer(b, "n", counted((1, 5, 2), (2, 6, 1)))
+    network.perform("b", b.outbox.drain())
+    network.until(lambda: network.converged() and "n" in a.store.live_keys)
+    assert shown(a, "n") == shown(b, "n") == 1
+    (gone,) = [each for each in network.effects["b"] if isinstance(each, Quarantined)]
+    assert value_of(decode(gone.record)) == 2
+    assert gone.change.new_record == gone.left == b.store["n"]
+
+
+def test_a_record_of_which_all_was_collected_goes_where_it_was_offered_from() -> None:
+    network = Network()
+    a, b = network.cluster("a b")
+    a.tombstones.context.add(version(1, 5))
+    offer(b, "n", counted((1, 5, 2)))
+    network.perform("b", b.outbox.drain())
+    network.until(lambda: b.store.record("n") is None)
+    assert a.store.record("n") is None
+    (gone,) = [each for each in network.effects["b"] if isinstance(each, Quarantined)]
+    assert (value_of(decode(gone.record)), gone.left) == (2, None)
+
+
+def test_what_a_live_record_has_seen_and_its_deletes_go_when_all_have_them() -> None:
+    network = Network()
+    a, b = network.cluster("a b")
+    network.perform("a", a.edit("s", edits.add_elements(["x", "y"]), network.now("a")).effects)
+    network.until(network.converged)
+    network.perform("b", b.edit("s", edits.remove_elements(["x"]), network.now("b")).effects)
+    assert decode(b.store["s"]).seen
+
+    def is_pruned(replica: Replica) -> bool:
+        record = decode(replica.store["s"])
+        return not record.seen and len(record.values) == 1
+
+    network.until(lambda: is_pruned(a) and is_pruned(b))
+    assert shown(a, "s") == shown(b, "s") == frozenset({"y"})
+    assert a.store.digest.root == b.store.digest.root
+    assert not a.tombstones.statistics()["certificates_waiting"]
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,17 @@ end, once; and the check finds what was planted."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from kvgossip.protocol.store import store as stores
+from kvgossip.protocol.tombstones.collection import TombstoneCollection
+from kvgossip.protocol.tombstones.typed_offers import TypedOffers
 from kvgossip.protocol.typed.body import decode, do_join, encode
 from kvgossip.protocol.typed.typed_record import TypedRecord, join
+from kvgossip.sim.deletion import deletion_options
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.report import Report
 from kvgossip.sim.scenario import Options
@@ -35,6 +41,45 @@ def test_edits_that_were_acknowledged_are_there_once(seed: int) -> None:
     report = run(seed)
     assert report.passed, report.violation
     assert report.edits > 40
+
+
+# 11: a pair covers a delete that its writer had pruned. 20, 33: what went on one member's word is
+# offered by another one, and taken back meanwhile. 30: a delete that one node has pruned came back
+# to it from the next, for ever.
+@pytest.mark.parametrize("seed", [11, 20, 30, 33])
+def test_so_they_are_where_nodes_are_away_and_forgotten(seed: int) -> None:
+    report = run_absences(seed)
+    assert report.passed, report.violation
+    assert report.edits > 40
+
+
+def run_absences(seed: int) -> Report:
+    """Where deletes are under trial, too, but without what takes acknowledged writes."""
+    options = deletion_options(seed)
+    assert options.intensity is not None
+    honest = replace(options.intensity, stranger_rate=0.0, hostile_rate=0.0, set_back_rate=0.0)
+    return simulate(seed, replace(options, intensity=honest, edits=60))
+
+
+def test_the_check_finds_that_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TypedOffers, "_is_gone", lambda *anything: False)
+    found = [report.violation.text for report in map(run_absences, (11, 20)) if report.violation]
+    assert found
+
+
+def test_the_check_finds_that_pairs_and_deletes_go_without_proof(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = TombstoneCollection.begin
+
+    def begin(self: TombstoneCollection, members: Any, confirmed: int, wall_ms: int) -> None:
+        whole(self, members, 2**63, wall_ms)
+
+    monkeypatch.setattr(TombstoneCollection, "begin", begin)
+    monkeypatch.setattr(TombstoneCollection, "knows_about", lambda *anything: True)
+    violation = run_absences(5).violation
+    assert violation is not None
+    assert "a value is put into quarantine although nobody was ever away" in violation.text
 
 
 def test_the_check_finds_that_the_greater_version_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,3 +45,8 @@ def ending(exchange: Exchange, tombstones: Tombstones, now: Now) -> Iterator[Non
         exchange.brought += tombstones.drops.in_exchange(
             collected, exchange.peer, exchange.expired_by_peer_ms, now
         )
+    for parts in chunks(exchange.parts_by_peer, DROPPED_A_STEP):
+        yield
+        exchange.brought += tombstones.typed_drops.in_exchange(
+            parts, exchange.peer, exchange.expired_by_peer_ms, now
+        )

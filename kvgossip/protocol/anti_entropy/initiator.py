@@ -57,6 +57,7 @@ from kvgossip.protocol.wire.exchange_messages import (
     Sketch,
     Symbols,
     Want,
+    parts_of,
 )
 from kvgossip.protocol.wire.message import Pair
 
@@ -101,6 +102,8 @@ class Exchange:
         self.refused: list[Pair] = []
         #: fingerprints of entries here that the peer has collected
         self.collected_by_peer: list[int] = []
+        #: parts of typed ones that it has, as Merged has them
+        self.parts_by_peer: list[bytes] = []
         #: perhaps for an expiry of up to then, milliseconds since 1970
         self.expired_by_peer_ms = 0
         self.context = SessionContext(facts)
@@ -252,7 +255,10 @@ class Exchange:
         )
         rest, refused = all_asked[answer.answered :], 0
         if isinstance(asked, Leaves):
-            refused = self._questions.refused(asked.level, [*kept.refused, *kept.collected])
+            of_parts = (int.from_bytes(part[:8], "big") for part in kept.parts)
+            refused = self._questions.refused(
+                asked.level, [*kept.refused, *kept.collected, *of_parts]
+            )
         else:
             came = dict.fromkeys(self._store.digest.fingerprints(answer.entries))
             self.context.came(all_asked[: answer.answered], came)
@@ -284,10 +290,20 @@ class Exchange:
         offered = dict.fromkeys(self._store.digest.fingerprints(pushed.entries))
         return [each for each in unpack("Q", answer.collected) if each in offered]
 
+    def parts_in(self, answer: Merged) -> list[bytes]:
+        """`collected_in` for parts of typed entries."""
+        pushed = self._unanswered.get(answer.request)
+        if not answer.parts or not isinstance(pushed, Push):
+            return []
+        offered = dict.fromkeys(self._store.digest.fingerprints(pushed.entries))
+        parts = parts_of(answer.parts)
+        return [part for part in parts if int.from_bytes(part[:8], "big") in offered]
+
     def merged(self, answer: Merged) -> list[Question]:
         """To be called after the entries that the peer has collected were taken out here."""
         self.brought += answer.news
         self.collected_by_peer += self.collected_in(answer)
+        self.parts_by_peer += self.parts_in(answer)
         self.expired_by_peer_ms = max(self.expired_by_peer_ms, answer.expired_ms)
         self.context.refused(answer.refused)
         pushed = self._answered(answer.request, Push)

@@ -22,9 +22,10 @@ from kvgossip.protocol.wire.message import Pair
 class Kept(NamedTuple):
     """The outcome of the entries of a message: how many were `news`; the fingerprints of those that
     were `refused`, and of those that this replica has `collected`, perhaps for an expiry of up to
-    `expired_ms`; and of the own entries that were `replaced` by those that came. `joined`: of own
-    ones that have joined with what came, that of what they have come to. `set_back`: one of them
-    shows that this machine was set back, and the rest was not taken."""
+    `expired_ms`, as it has the `parts` of typed ones, a fingerprint and a dot each; and of the own
+    entries that were `replaced` by those that came. `joined`: of own ones that have joined with
+    what came, that of what they have come to. `set_back`: one of them shows that this machine was
+    set back, and the rest was not taken."""
 
     news: int
     refused: list[int]
@@ -33,6 +34,7 @@ class Kept(NamedTuple):
     replaced: Sequence[int] = ()
     set_back: bool = False
     joined: Mapping[int, int] = {}
+    parts: Sequence[bytes] = ()
 
 
 class Keeper:
@@ -54,12 +56,20 @@ class Keeper:
         collected: list[int] = []
         replaced: list[int] = []
         joined: dict[int, int] = {}
+        parts: list[bytes] = []
         set_back = False
         origin = Origin(Peer(self._kind, peer), Spread.NONE, shows)
         waiting = iter(entries)
         for key, record in waiting:
             old = store.record(key)
-            outcome = self._merging.merge(key, record, now, origin)
+            gone: Sequence[bytes] = ()
+            if record and record[0] & TYPED:
+                outcome, gone = self._merging.merge_parts(key, record, now, origin)
+            else:
+                outcome = self._merging.merge(key, record, now, origin)
+            if gone:
+                named = store.digest.fingerprint(key, record).to_bytes(8, "big")
+                parts += [named + dot for dot in gone]
             if outcome is Outcome.NEWS:
                 news += 1
                 if old is not None and record[0] & TYPED and (new := store[key]) != record:
@@ -71,10 +81,10 @@ class Keeper:
                 refused += store.digest.fingerprints([(key, record), *waiting])
                 set_back = True
                 break
-            elif outcome is not Outcome.KNOWN:
+            elif outcome is Outcome.REFUSED or (outcome is Outcome.COLLECTED and not gone):
                 (refused if outcome is Outcome.REFUSED else collected).append(
                     store.digest.fingerprint(key, record)
                 )
         self.news += news
-        expired_ms = self._tombstones.expired_ms(now) if collected else 0
-        return Kept(news, refused, collected, expired_ms, replaced, set_back, joined)
+        expired_ms = self._tombstones.expired_ms(now) if collected or parts else 0
+        return Kept(news, refused, collected, expired_ms, replaced, set_back, joined, parts)

@@ -185,17 +185,23 @@ class Questions:
         context = self._context.conclusion()
         if context is None:
             return
-        collected = self._context.collected
+        collected, parts = self._context.collected, self._context.parts
         for chunk in chunks(collected, COLLECTED_MAX) if collected else [[]]:
-            yield Conclude(
-                exchange=self._number,
-                request=self._next(),
-                site=self._context.peer_site,
-                context=context,
-                collected=pack("Q", chunk),
-                expired_ms=self._context.expired_ms,
-            )
+            yield self._conclude(context, collected=pack("Q", chunk))
             context = b""
+        for some in chunks(parts, COLLECTED_MAX):
+            yield self._conclude(b"", parts=b"".join(some))
+
+    def _conclude(self, context: bytes, collected: bytes = b"", parts: bytes = b"") -> Conclude:
+        return Conclude(
+            exchange=self._number,
+            request=self._next(),
+            site=self._context.peer_site,
+            context=context,
+            collected=collected,
+            expired_ms=self._context.expired_ms,
+            parts=parts,
+        )
 
     # -- the knowledge from answers ---------------------------------------------------------------
 

@@ -66,6 +66,7 @@ from kvgossip.protocol.wire.exchange_messages import (
     Sketch,
     Symbols,
     Want,
+    parts_of,
 )
 from kvgossip.protocol.wire.message import Message
 
@@ -230,6 +231,7 @@ class Responder:
             refused=len(kept.refused),
             collected=pack("Q", kept.collected),
             expired_ms=kept.expired_ms,
+            parts=b"".join(kept.parts),
         )
 
     def _with_context(self, answer: Decoded | Symbols | Differ, asked: bytes, now: Now) -> Message:
@@ -248,7 +250,8 @@ class Responder:
         speak to a life that began meanwhile, nor is it believed by one that it has not asked."""
         tombstones, dropped = self._tombstones, 0
         facts, collected = decode(conclude.context).facts, unpack("Q", conclude.collected)
-        if len(collected) > COLLECTED_MAX:
+        parts = parts_of(conclude.parts)
+        if max(len(collected), len(parts)) > COLLECTED_MAX:
             raise RemoteError("bad_message", "more at once than is ever said to be collected")
         if asked is None or not asked.speaker:
             self._counters["concludes_refused"] += 1
@@ -267,6 +270,16 @@ class Responder:
                 dropped += tombstones.drops.in_exchange(
                     offered, asked.peer, conclude.expired_ms, self._now
                 )
+            for some in chunks(parts, DROPPED_A_STEP):
+                yield
+                named = [int.from_bytes(part[:8], "big") for part in some]
+                may = dict.fromkeys(asked.offered(named, self._store.digest))
+                dropped += tombstones.typed_drops.in_exchange(
+                    [part for part, one in zip(some, named, strict=True) if one in may],
+                    asked.peer,
+                    conclude.expired_ms,
+                    self._now,
+                )
         return Concluded(
             exchange=conclude.exchange,
             request=conclude.request,
@@ -281,4 +294,6 @@ def _size_of(question: Question) -> int:
         return len(question.buckets) + len(question.counts) + len(question.fingerprints)
     if isinstance(question, Want):
         return len(question.fingerprints)
-    return len(question.collected) if isinstance(question, Conclude) else 0
+    if isinstance(question, Conclude):
+        return len(question.collected) + len(question.parts)
+    return 0

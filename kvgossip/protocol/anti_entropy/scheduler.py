@@ -302,6 +302,8 @@ class ExchangeScheduler:
             # a live value goes at once, a tombstone when this exchange is complete
             exchange.brought += self._tombstones.drops.in_exchange(
                 exchange.collected_in(answer), exchange.peer, answer.expired_ms, now
+            ) + self._tombstones.typed_drops.in_exchange(
+                exchange.parts_in(answer), exchange.peer, answer.expired_ms, now
             )
             return exchange.merged(answer)
         if isinstance(answer, Concluded):

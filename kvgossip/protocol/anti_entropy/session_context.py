@@ -41,6 +41,8 @@ class SessionContext:
         self.peer_site = 0
         #: fingerprints of entries of the peer that I have collected
         self.collected: list[int] = []
+        #: parts of typed ones, as Merged has them
+        self.parts: list[bytes] = []
         #: perhaps for an expiry of up to then, milliseconds since 1970
         self.expired_ms = 0
         #: fingerprints of entries of mine that the peer's own have superseded
@@ -78,6 +80,7 @@ class SessionContext:
         """Entries of the peer were merged."""
         self._whole &= not kept.refused
         self.collected += kept.collected
+        self.parts += kept.parts
         self.expired_ms = max(self.expired_ms, kept.expired_ms)
 
     def came(self, wanted: Iterable[int], came: Collection[int]) -> None:
@@ -113,6 +116,7 @@ class SessionContext:
         if not self.peer_site:
             return None
         facts = lacking(self._facts, self.summary, self._difference) if self._peer_whole else []
-        if not (facts or self.collected or (self._difference.facts and self._whole)):
+        collected = self.collected or self.parts
+        if not (facts or collected or (self._difference.facts and self._whole)):
             return None
         return encode(ContextDifference(0, facts)) if facts else b""

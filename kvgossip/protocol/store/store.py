@@ -110,6 +110,22 @@ class Store:
             self._next.changed(key, record)
         return Changed(key, old, record)
 
+    def rewrite(self, key: str, record: bytes) -> None:
+        """Let the typed record under a key that is known to be here have these bytes: it is what it
+        was, less something that has gone from it."""
+        key_hash = self.digest.hash_of(key)
+        old = self._tables.at(key_hash)[key]
+        self._tables.put(key_hash, key, record, False)
+        went, came = self.digest.replace(key_hash, fingerprinted(old), fingerprinted(record))
+        if went != came:
+            self.sketch.toggle_both(went, came)
+        if key in self._expired:
+            self.record_bytes += len(record) - len(old)
+        else:
+            self._index(key, old, record)
+        if self._next is not None:
+            self._next.changed(key, record)
+
     def expect(self, keys: int) -> None:
         """About so many keys are going to be loaded into this store, which is empty."""
         self._tables.expect(keys)

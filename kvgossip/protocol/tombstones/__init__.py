@@ -7,6 +7,7 @@ expiry              the times at which entries expire
 causal_context      the versions that this replica has ever merged
 fuse                how many live values one member's word may take out
 typed_offers        which values of a typed record that is offered may be merged
+typed_drops         what goes of typed records: on the word of others, and by proof
 own_writes          the versions that this life has written
 set_back            a machine that was set back begins a new life
 fact                one piece of a causal context

@@ -40,7 +40,7 @@ from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.collection import TombstoneCollection
 from kvgossip.protocol.tombstones.fact import VERSION, Fact, Kind, fact_of
 from kvgossip.protocol.tombstones.fuse import Fuse
-from kvgossip.protocol.typed.body import versions_in
+from kvgossip.protocol.typed.body import type_in, versions_in
 
 HEARSAY_MAX = 131_072
 HEARSAY_S = 30.0
@@ -176,7 +176,7 @@ class Drops:
         for key in self._store.find(fingerprints).values():
             record = self._store[key]
             if not self._is_deleted_or_expired(key, record, expired_ms, now):
-                if not record[0] & TYPED:  # of one that is, parts go, by their dots
+                if type_in(record) is None:  # of one that joins, parts go (typed_drops.py)
                     values.append(key)
             elif self._store.is_deleted_or_expired(key, record) and self._collecting.may_drop(
                 record, self._clocks.earliest_ms(now)
@@ -196,7 +196,7 @@ class Drops:
             record = self._store.record(key)
             if (
                 record is not None
-                and not record[0] & TYPED
+                and type_in(record) is None
                 and record[1:HEAD_BYTES] == version
                 and not self._is_deleted_or_expired(key, record, expired_ms, now)
             ):
@@ -213,23 +213,33 @@ class Drops:
             record = self._store.remove(key)
             self._outbox.emit(Quarantined(key, record, peer))
             version = record[1:HEAD_BYTES]
-            if version in self._taken:
-                self._context.add_record(record)
-            else:
-                self.hearsay[version] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
+            if version not in self._taken:
                 self._dropped.pop(key, None)
                 self._dropped[key] = version
+            self.note([version], peer, now)
             self._forget(key, record)
+        self.warn(len(keys), keys, peer)
+        return len(keys)
+
+    def note(self, versions: Iterable[bytes], peer: str, now: Now) -> None:
+        """These, as records have them, were dropped on the word of this peer."""
+        for version in versions:
+            if version in self._taken:
+                self._context.add(Version(*VERSION.unpack(version)))
+            else:
+                self.hearsay[version] = Hearsay(peer, now.monotonic_s + HEARSAY_S)
         while len(self.hearsay) > HEARSAY_MAX:
             del self.hearsay[next(iter(self.hearsay))]
-        self._counters["entries_quarantined"] += len(keys)
+
+    def warn(self, count: int, keys: Sequence[str], peer: str) -> None:
+        """So many values of these keys went to the quarantine."""
+        self._counters["entries_quarantined"] += count
         shown = ", ".join(repr(key) for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
         self._outbox.log(
             "WARNING",
-            f"{len(keys)} live values that {peer!r} says were deleted went to the quarantine: "
+            f"{count} live values that {peer!r} says were deleted went to the quarantine: "
             f"{shown} (`kvgossip quarantine list`)",
         )
-        return len(keys)
 
     def drop(self, key: str) -> None:
         """Take out what this replica may drop by its own context."""

@@ -62,12 +62,13 @@ from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
-from kvgossip.protocol.tombstones.collection import TombstoneCollection, Vouching
+from kvgossip.protocol.tombstones.collection import NOTHING, TombstoneCollection, Vouching
 from kvgossip.protocol.tombstones.drops import Drops
 from kvgossip.protocol.tombstones.expiry import Expiry
 from kvgossip.protocol.tombstones.fact import Fact, Kind, encoded, fact_of, fact_timestamp
 from kvgossip.protocol.tombstones.set_back import SetBack
-from kvgossip.protocol.typed.body import versions_in
+from kvgossip.protocol.tombstones.typed_drops import TypedDrops
+from kvgossip.protocol.typed.body import is_prunable, versions_in
 
 ROUND_SETTLINGS = 5
 # so that none has collected anything since: what tables move to lies well only where the rest has
@@ -126,8 +127,16 @@ class Tombstones:
         )
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
         self._clocks = clocks
-        self._expiry = Expiry(
-            store, clocks, self._drift_ms, outbox, self._expired, self.collecting.discard
+        self._expiry = Expiry(store, clocks, self._drift_ms, outbox, self._expired, self._revived)
+        self.typed_drops = TypedDrops(
+            store,
+            self.context,
+            self.collecting,
+            self.drops,
+            clocks,
+            self._drift_ms,
+            outbox,
+            self._left,
         )
         self._gateway = config.gateway
         #: the times that a gateway vouches for, of those behind it
@@ -189,9 +198,9 @@ class Tombstones:
                 self._joined(old, new)
             else:
                 self.context.add_record(old)
-            if old[0] & MUST_GO:
+            if old[0] & (MUST_GO | TYPED):
                 self.collecting.discard(key, old)
-        if new[0] & MUST_GO:
+        if new[0] & (MUST_GO | TYPED):
             self._holds(key, new, now)
 
     def _joined(self, old: bytes, new: bytes) -> None:
@@ -201,10 +210,19 @@ class Tombstones:
             if version not in held:
                 self.context.add(version)
 
-    def _holds(self, key: str, record: bytes, now: Now) -> None:
-        if is_dead(record):
+    def _left(self, key: str, old: bytes, now: Now) -> None:
+        """Something has gone from the typed record under this key."""
+        self.collecting.discard(key, old)
+        new = self._store.record(key)
+        if new is None:
+            self._members.cool(key)
+        elif is_dead(new) or self._store.is_expired(key) or is_prunable(new):
             self._wait(key, now)
-        elif may_expire(record):
+
+    def _holds(self, key: str, record: bytes, now: Now) -> None:
+        if is_dead(record) or is_prunable(record):
+            self._wait(key, now)
+        if may_expire(record) and not is_dead(record):
             self._expiry.holds(key, record, now)
 
     def _wait(self, key: str, now: Now) -> None:
@@ -214,7 +232,24 @@ class Tombstones:
 
     def _expired(self, key: str, now: Now) -> None:
         self._members.cool(key)
+        self._stop_waiting(key)
         self._wait(key, now)
+
+    def _revived(self, key: str, record: bytes) -> None:
+        self.collecting.discard(key, record)
+        if is_prunable(record):
+            self._wait_on(key)
+
+    def _stop_waiting(self, key: str) -> None:
+        """For what it had to be pruned of: it waits anew."""
+        record = self._store[key]
+        if record[0] & TYPED:
+            self.collecting.discard(key, record)
+
+    def _wait_on(self, key: str) -> None:
+        """As `_wait`; the first tick plans the round."""
+        self.collecting.add(key, self._arrive())
+        self._next_round_s = -math.inf
 
     # -- contexts and what members hold -----------------------------------------------------------
 
@@ -328,18 +363,18 @@ class Tombstones:
             self.collecting.begin(
                 members, self.collecting.confirmed_by(members, self.clock()), now.wall_ms
             )
-        ripe, more = (
-            self.collecting.next_batch(self._clocks.earliest_ms(now))
-            if self._in_round
-            else ([], False)
-        )
-        for key in ripe:
+        ripe = NOTHING
+        if self._in_round:
+            ripe = self.collecting.next_batch(self._clocks.earliest_ms(now))
+        for key in ripe.keys:
             self.drops.drop(key)
-        if ripe:
+        for key, left in ripe.pruned:
+            self.typed_drops.prune(key, left, now)
+        if ripe.keys:
             self._tidy_s = now.monotonic_s + TIDY_ROUNDS * self._round_s
-        self._counters["certificates_collected"] += len(ripe)
-        self._in_round = more
-        if more:
+        self._counters["certificates_collected"] += len(ripe.keys)
+        self._in_round = ripe.more
+        if ripe.more:
             self._next_round_s = now.monotonic_s + PAUSE_S
         elif len(self.collecting):
             self._plan_round(now)
@@ -357,10 +392,9 @@ class Tombstones:
     def loaded(self, key: str, record: bytes) -> None:
         """The store has taken this from the disk. The first tick does what is to be done about
         it."""
-        if is_dead(record):
-            self.collecting.add(key, self._arrive())
-            self._next_round_s = -math.inf
-        elif may_expire(record):
+        if is_dead(record) or is_prunable(record):
+            self._wait_on(key)
+        if may_expire(record) and not is_dead(record):
             self._expiry.loaded(key, record)
 
     def checkpoint(self) -> list[Persist]:

@@ -5,11 +5,12 @@ Laws
 - A value is refused that was here and has gone: the context covers its dot, and the record here
   neither has it nor supersedes it. What that one supersedes the join drops anyhow, and it tells the
   peer so. No record is refused for its version: others may have joined with it.
-- A delete is refused only where nothing else of the record is taken: it does no harm, and two nodes
-  would differ in it for ever.
+- So is a delete, or nodes of which one has pruned it would give it to each other for ever. Who has
+  offered it takes it out, as it does a value, once it may (typed_drops.py).
 - Whatever is refused, the pairs that came with it are kept: what they supersede may come later.
-  They go with what is refused only where entries of the own version vector cover all of them (or
-  none ever will): then the context refuses whatever they would have superseded.
+  They go with what is refused only where nothing is here, and entries of the own version vector
+  cover all of them (or none ever will): then the context refuses whatever they would have
+  superseded.
 - What a join drops of either side is covered by the context from then on.
 - A dot, or a pair, of this life that it has not written shows that this machine was set back.
 """
@@ -38,13 +39,12 @@ from kvgossip.protocol.typed.typed_record import (
 
 class Offer(NamedTuple):
     """`rest`: what may be merged, None where that is nothing. `gone`: the dots that were refused
-    since they were collected here; `doubted`: those that were dropped on another's word. `kept`:
-    False where pairs would be lost that may be needed yet; `all_gone`: no value is left."""
+    since they were collected here; `doubted`: those that were dropped on another's word.
+    `all_gone`: no value is left."""
 
     rest: bytes | None
     gone: list[bytes]
     doubted: list[bytes]
-    kept: bool = True
     all_gone: bool = False
 
 
@@ -82,19 +82,15 @@ class TypedOffers:
             return verdicts[dot]
 
         rest, refused = without(offered, mine, covered)
-        if rest.values:
-            deletes = [each for each in refused if len(each) == DOT_BYTES]
-            rest = rest._replace(values=OrderedSet(sorted((*rest.values, *deletes))))
-            refused = [each for each in refused if len(each) > DOT_BYTES]
         if not refused:
             return Offer(record, [], [])
         gone = [each[:DOT_BYTES] for each in refused if each[:DOT_BYTES] not in doubted]
-        if rest.values or mine is not None:
-            return Offer(encode(rest), gone, doubted, all_gone=not rest.values)
         known = all(
             self._knows_about(version_of_dot(pair), now.wall_ms) for pair in pairs_of(offered)
         )
-        return Offer(None, gone, doubted, known, all_gone=True)
+        if not rest.values and mine is None and known:
+            return Offer(None, gone, doubted, all_gone=True)
+        return Offer(encode(rest), gone, doubted, all_gone=not rest.values)
 
     def _is_gone(
         self, dot: bytes, mine: TypedRecord | None, doubted: list[bytes], now: Now

@@ -188,6 +188,15 @@ def versions_in(record: bytes) -> list[Version]:
     return [version_of_dot(dot) for dot in dots_of(decode(record))]
 
 
+def is_prunable(record: bytes) -> bool:
+    """True if this record is typed, and holds what goes as soon as nobody needs it any more: what
+    it has seen, and deletes."""
+    if type_in(record) is None:
+        return False
+    fields = fields_in(record)
+    return bool(fields["s"]) or "d" in fields
+
+
 def fingerprinted(record: bytes) -> bytes:
     """What the fingerprint of a record is made of: of one with the bit all but what it has seen.
     Of bytes that cannot be read, all of them."""
@@ -226,7 +235,7 @@ def _decoded(record: bytes, fields: dict[str, Any]) -> TypedRecord:
 def _check(typed: TypedRecord) -> None:
     """Raises ValueError, or what the type's check raises."""
     check = CHECKS[typed.type]
-    if not typed.values:
+    if not typed.values and not typed.seen:
         raise ValueError("it holds nothing, not even a delete")
     for value in typed.values:
         if len(value) < DOT_BYTES or value[:DOT_BYTES] > typed.version:

@@ -31,7 +31,8 @@ difference between nodes who has pruned already.
 
 Why deletes are dots of their own and not pairs alone: of a record without values nothing could be
 refused that was collected before, or all of it must be, also the delete that somebody else made at
-the same time, which nobody here knows.
+the same time, which nobody here knows. (A record may hold nothing but `seen` all the same: where
+its last value was taken out on another's word, and the pairs are not proved yet.)
 """
 
 from __future__ import annotations
@@ -161,10 +162,10 @@ def prune(
         value for value in record.values if not seen and len(value) == DOT_BYTES and proved(value)
     ]
     if len(seen) == len(record.seen) and not gone:
-        return record, gone
+        return (record if record.values or seen else None), gone
     dropped = OrderedSet(gone)
     values = OrderedSet(value for value in record.values if value not in dropped)
-    return (record._replace(values=values, seen=seen) if values else None), gone
+    return (record._replace(values=values, seen=seen) if values or seen else None), gone
 
 
 # -- writes ---------------------------------------------------------------------------------------

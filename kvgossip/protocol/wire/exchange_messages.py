@@ -21,6 +21,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Count, SyncState
 from kvgossip.protocol.wire.message import Levels, Message, Notice, Pair
 
@@ -114,7 +115,8 @@ class Merged(Message, frozen=True):
     """I have what you pushed; `news` of these entries were news to me, `refused` I cannot accept.
 
     `collected`: fingerprints of those that I once held, and have collected since; for an expiry, if
-    at all, of up to `expired_ms`, milliseconds since 1970.
+    at all, of up to `expired_ms`, milliseconds since 1970. `parts`: the same of values of typed
+    entries: the fingerprint of the entry, and the dot, 24 bytes each.
     """
 
     kind = 20
@@ -124,6 +126,7 @@ class Merged(Message, frozen=True):
     refused: Count = 0
     collected: bytes = b""
     expired_ms: Count = 0
+    parts: bytes = b""
 
 
 class Sketch(Message, frozen=True):
@@ -191,8 +194,8 @@ class Conclude(Message, frozen=True):
     """All is said. `context`: facts that you lack, of mine when the exchange began; empty where you
     did not get all that I held then.
 
-    `collected`: fingerprints of entries of yours that I have collected; `expired_ms` as in Merged.
-    Meant for the life `site` alone.
+    `collected`: fingerprints of entries of yours that I have collected; `expired_ms` and `parts` as
+    in Merged. Meant for the life `site` alone.
     """
 
     kind = 30
@@ -204,6 +207,7 @@ class Conclude(Message, frozen=True):
     context: bytes
     collected: bytes
     expired_ms: Count = 0
+    parts: bytes = b""
 
 
 class Concluded(Message, frozen=True):
@@ -214,6 +218,16 @@ class Concluded(Message, frozen=True):
     request: Count
     site: Count
     dropped: Count = 0
+
+
+PART_BYTES = 24
+
+
+def parts_of(named: bytes) -> list[bytes]:
+    """`parts` of Merged or Conclude, one by one. Raises RemoteError."""
+    if len(named) % PART_BYTES:
+        raise RemoteError("bad_message", "parts that are cut off")
+    return [named[at : at + PART_BYTES] for at in range(0, len(named), PART_BYTES)]
 
 
 class OtherPositions(Message, frozen=True):

@@ -10,7 +10,7 @@ from kvgossip.config import Address, Config
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
-from kvgossip.sim.checks.edits import contents
+from kvgossip.protocol.typed.body import fingerprinted
 from kvgossip.sim.checks.invariants import Witness
 from kvgossip.sim.checks.violation import brief
 
@@ -73,7 +73,7 @@ def contents_differ(witnesses: Sequence[Witness]) -> str | None:
     this proves it."""
     first = witnesses[0]
     for witness in witnesses[1:]:
-        if contents(witness.records) != contents(first.records):
+        if _fingerprinted(witness.records) != _fingerprinted(first.records):
             keys = sorted(first.records.keys() | witness.records.keys())
             key = next(key for key in keys if first.records.get(key) != witness.records.get(key))
             here, there = brief(first.records.get(key)), brief(witness.records.get(key))
@@ -82,6 +82,10 @@ def contents_differ(witnesses: Sequence[Witness]) -> str | None:
                 f"{first.replica.config.name} {here}, {witness.replica.config.name} {there}"
             )
     return None
+
+
+def _fingerprinted(records: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {key: fingerprinted(record) for key, record in records.items()}
 
 
 def agreement_periods_max(config: Config, nodes: int) -> int:

@@ -6,9 +6,10 @@ or its client had seen elsewhere, and that its record has no more. The laws, for
 the end:
 
 - No record holds a value that nobody has written.
-- A value leaves a node's record only where some edit has superseded it.
+- A value leaves a node's record only where some edit has superseded it. (A delete may be covered
+  by what was seen later of its site, and has done its work.)
 - What has left a node's record, in one of its lives, does not come back to it; but a delete that
-  was collected may, and does no harm.
+  was collected may, and does no harm, and so may what went on another's word, if that is doubted.
 - At the end all nodes have exactly the values that no edit has superseded, where all hosts have
   disks that keep what was acknowledged; so a counter counts each acknowledged increment once.
 """
@@ -18,11 +19,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from kvgossip.protocol.effect import Dropped, Effect, Rewritten
+from kvgossip.protocol.effect import Dropped, Effect, Quarantined, Rewritten
 from kvgossip.protocol.model.change import Changed
-from kvgossip.protocol.model.entry import is_typed
+from kvgossip.protocol.model.entry import HEAD_BYTES, is_typed, value_offset
 from kvgossip.protocol.typed import counter
-from kvgossip.protocol.typed.body import decode, fingerprinted
+from kvgossip.protocol.typed.body import decode
 from kvgossip.protocol.typed.typed_record import DOT_BYTES, Seen, covers
 from kvgossip.sim.checks.violation import require
 
@@ -57,29 +58,36 @@ class EditCheck:
     def observe(self, life: str, effects: Sequence[Effect]) -> None:
         """To be called with the effects of every input of this life, after `wrote`. Raises
         BrokenLawError."""
+        doubtful: dict[str, None] = {}
         for effect in effects:
             if type(effect) is Changed and is_typed(effect.new_record):
                 self._changed(life, effect)
             elif type(effect) is Rewritten:
                 self._is_written(effect.key, _values(effect.record), effect.record)
-            elif type(effect) is Dropped and is_typed(effect.record):
+            elif type(effect) is Quarantined and is_typed(effect.record):
+                self._is_superseded(effect.key, _values(effect.record))
+                doubtful[effect.key] = None
+            elif type(effect) is Dropped and effect.key not in doubtful and is_typed(effect.record):
                 self._go(life, effect.key, _values(effect.record))
 
     def _changed(self, life: str, change: Changed) -> None:
         key, before, after = change.key, _values(change.old_record), _values(change.new_record)
         self._is_written(key, after, change.new_record)
         gone = [value for value in before if value not in after]
-        superseded = self._superseded.get(key, {})
-        require(
-            all(value in superseded for value in gone),
-            "a value was lost that no edit has superseded",
-            key,
-            gone,
-        )
+        self._is_superseded(key, gone)
         left = self._gone.get((life, key), {})
         back = [value for value in after if value in left and len(value) > DOT_BYTES]
         require(not back, "what had left a record is back", life, key, back)
         self._go(life, key, gone)
+
+    def _is_superseded(self, key: str, gone: Iterable[bytes]) -> None:
+        superseded = self._superseded.get(key, {})
+        require(
+            all(value in superseded for value in gone if len(value) > DOT_BYTES),
+            "a value was lost that no edit has superseded",
+            key,
+            gone,
+        )
 
     def _is_written(self, key: str, values: Iterable[bytes], record: bytes) -> None:
         written = self._written.get(key, {})
@@ -112,8 +120,16 @@ class EditCheck:
 
 
 def contents(records: Mapping[str, bytes]) -> dict[str, bytes]:
-    """By key, what all nodes that agree have alike."""
-    return {key: fingerprinted(record) for key, record in records.items()}
+    """By key, what readers see: of typed records without what they have seen, and without deletes,
+    which go when nobody needs them any more."""
+    return {key: shown(record) for key, record in records.items()}
+
+
+def shown(record: bytes) -> bytes:
+    """Of a typed record the version, and the values that are no deletes."""
+    if not is_typed(record):
+        return record
+    return record[:HEAD_BYTES] + record[value_offset(record) :]
 
 
 def _values(record: bytes | None) -> Mapping[bytes, None]:
