@@ -112,8 +112,7 @@ class MergePort(Protocol):
     def merge_parts(
         self, key: str, record: bytes, now: Now, origin: Origin
     ) -> tuple[Outcome, Sequence[bytes]]:
-        """`merge`; and the dots of those values of a typed record that were here, and were
-        collected."""
+        """`merge`; and of a typed record the dots of those values that were collected here."""
 
     def merge_batch(self, entries: tuple[Pair, ...], now: Now, origin: Origin) -> Outcome:
         """Offer a batch that a peer sent: all of it is merged now, or nothing."""
@@ -144,14 +143,12 @@ class Merging:
         # both are asked of every entry that is offered
         self._context, self._drops = tombstones.context, tombstones.drops
         self._typed_offers = TypedOffers(store, tombstones)
-        self._acks, self._settling, self._outbox = acks, settling, outbox
-        self._conflicts, self._lag = Conflicts(), lag
+        self._acks, self._settling, self._outbox, self._lag = acks, settling, outbox, lag
+        self._conflicts = Conflicts()
         #: no arrival before this time is measured, monotonic seconds
         self._measure_s = now.monotonic_s
-        #: the replica's own list: it has all pools before the first input
-        self._pools = pools
-        #: the replica's, by name
-        self._counters = counters
+        #: the replica's own, which have all pools before the first input, and counters by name
+        self._pools, self._counters = pools, counters
         #: None: nothing rides
         self.rides: RidePort | None = None
 

@@ -40,7 +40,6 @@ class Store:
     """All entries of one replica, by key."""
 
     __slots__ = (
-        "_expired",
         "_live",
         "_next",
         "_removed",
@@ -48,6 +47,7 @@ class Store:
         "_tables",
         "_tidies",
         "digest",
+        "expired",
         "record_bytes",
         "sketch",
     )
@@ -58,7 +58,7 @@ class Store:
         self._tables = HashTable(digest)
         self._live = SortedKeys()
         #: keys whose entry has expired, and is here still
-        self._expired: OrderedSet[str] = OrderedSet()
+        self.expired: OrderedSet[str] = OrderedSet()
         #: how many keys' worth of room is too much, since the last `tidy`
         self._removed = 0
         #: the tidying under way
@@ -119,7 +119,7 @@ class Store:
         went, came = self.digest.replace(key_hash, fingerprinted(old), fingerprinted(record))
         if went != came:
             self.sketch.toggle_both(went, came)
-        if key in self._expired:
+        if key in self.expired:
             self.record_bytes += len(record) - len(old)
         else:
             self._index(key, old, record)
@@ -162,7 +162,7 @@ class Store:
         self.sketch.toggle(went)
         if not self.is_deleted_or_expired(key, record):
             self._live.remove(key)
-        self._expired.pop(key, None)
+        self.expired.pop(key, None)
         self._removed += 1
         self.record_bytes -= len(record)
         if self._next is not None:
@@ -217,30 +217,26 @@ class Store:
     def expire(self, key: str) -> None:
         """The entry under this key, which is live, has expired."""
         self._live.remove(key)
-        self._expired.add(key)
+        self.expired.add(key)
 
     def revive(self, key: str) -> None:
         """The entry under this key, which has expired, is live again: the clock was set back."""
-        del self._expired[key]
+        del self.expired[key]
         self._live.add(key)
 
-    def expired(self) -> list[str]:
-        """The keys whose entries have expired and are here still."""
-        return list(self._expired)
-
     def is_expired(self, key: str) -> bool:
-        return key in self._expired
+        return key in self.expired
 
     def is_deleted_or_expired(self, key: str, record: bytes) -> bool:
         """True if this record, which is here under that key, is a tombstone or has expired."""
-        return is_dead(record) or (may_expire(record) and key in self._expired)
+        return is_dead(record) or (may_expire(record) and key in self.expired)
 
     def _index(self, key: str, old: bytes | None, new: bytes) -> None:
         was_live, live = (
             old is not None and not self.is_deleted_or_expired(key, old),
             not is_dead(new),
         )
-        self._expired.pop(key, None)
+        self.expired.pop(key, None)
         if live and not was_live:
             self._live.add(key)
         elif was_live and not live:
@@ -259,7 +255,7 @@ class Store:
 
     def value(self, key: str) -> bytes | None:
         record = self.record(key)
-        return None if record is None or key in self._expired else value_in(record)
+        return None if record is None or key in self.expired else value_in(record)
 
     def get(self, key: str) -> Entry | None:
         """The live entry under the key."""
@@ -273,7 +269,7 @@ class Store:
     def visible(self, key: str) -> bytes | None:
         """The record of an entry or a tombstone; None for one that has expired."""
         record = self.record(key)
-        return None if record is None or key in self._expired else record
+        return None if record is None or key in self.expired else record
 
     def scan_entries(self, prefix: str = "", after: str = "", limit: int = 1000) -> list[Entry]:
         """`scan`, as entries."""
@@ -339,7 +335,7 @@ class Store:
         live = sorted(
             key for key, record in self.records() if not self.is_deleted_or_expired(key, record)
         )
-        assert all(may_expire(self[key]) for key in self._expired), (
+        assert all(may_expire(self[key]) for key in self.expired), (
             "an entry has expired that never expires"
         )
         assert list(self._live.since("")) == live, "the index of live keys is wrong"

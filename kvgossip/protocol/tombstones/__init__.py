@@ -3,6 +3,7 @@
 tombstones          refusing entries that were collected, collecting, expiring
 drops               what is taken out on another's word
 collection          the tombstones and expired entries that wait until they may go
+vouching            the word of a gateway for those behind it
 expiry              the times at which entries expire
 causal_context      the versions that this replica has ever merged
 fuse                how many live values one member's word may take out

@@ -28,7 +28,7 @@ goes as a delete of all that it holds does.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from itertools import chain, islice
 from typing import NamedTuple
 
@@ -50,7 +50,6 @@ from kvgossip.protocol.typed.typed_record import (
 #: looked at in one input: 0.7 ms; four times as many at a time take 2.5 ms, and all of them three
 #: quarters of the time
 BATCH = 64
-PENDING_MAX = 8
 RETRY_MS = 30_000
 PART_KEYS_MAX = 16_384
 
@@ -318,35 +317,3 @@ class TombstoneCollection:
             milliseconds_of(version.timestamp) < wall_ms - self._forget_ms
             and version.site not in self._present
         )
-
-
-class Vouching:
-    """The word of a gateway on behalf of those behind it: its version vector as it was when they
-    had all that it stands for.
-
-    Snapshots (my clock, my vector) wait until all behind have confirmed that clock. The oldest one
-    waits on while newer ones replace each other, so that there is always one that will be
-    confirmed.
-    """
-
-    __slots__ = ("_pending", "vector")
-
-    def __init__(self) -> None:
-        #: by site, of the members that count
-        self.vector: Mapping[int, int] = {}
-        self._pending: list[tuple[int, Mapping[int, int]]] = []
-
-    @property
-    def is_waiting(self) -> bool:
-        """True if any snapshot waits to be confirmed."""
-        return bool(self._pending)
-
-    def note(self, clock: int, vector: Mapping[int, int]) -> None:
-        """The vector has advanced."""
-        if len(self._pending) >= PENDING_MAX:
-            self._pending.pop()
-        self._pending.append((clock, vector))
-
-    def confirm(self, confirmed: int) -> None:
-        while self._pending and self._pending[0][0] <= confirmed:
-            self.vector = self._pending.pop(0)[1]

@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import NamedTuple, Protocol
 
 from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Dropped, Quarantined
-from kvgossip.protocol.model.entry import HEAD_BYTES, TYPED, Version, expires_in
+from kvgossip.protocol.model.entry import HEAD_BYTES, TYPED, Version, expires_in, may_expire
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.newest import Newest
 from kvgossip.protocol.model.now import Now
@@ -75,9 +75,7 @@ class Hearsay(NamedTuple):
 
 
 class Drops:
-    """`is_deleted_or_expired(key, record, expired_ms, now)`: it is, or is for others, one of which
-    may have collected for its expiry what was to live until then. `durable`: this node has a
-    disk."""
+    """Clocks may be `drift_ms` apart. `durable`: this node has a disk."""
 
     def __init__(
         self,
@@ -86,7 +84,7 @@ class Drops:
         collecting: TombstoneCollection,
         members: MembersPort,
         clocks: ClockGuard,
-        is_deleted_or_expired: Callable[[str, bytes, int, Now], bool],
+        drift_ms: int,
         outbox: Outbox,
         counters: Counter[str],
         *,
@@ -95,8 +93,7 @@ class Drops:
         self.fuse = Fuse(store, members, outbox, counters, durable=durable)
         self._store, self._context, self._collecting = store, context, collecting
         self._members, self._outbox, self._counters = members, outbox, counters
-        self._clocks = clocks
-        self._is_deleted_or_expired = is_deleted_or_expired
+        self._clocks, self._drift_ms = clocks, drift_ms
         #: the latest time of all expired entries that were collected here, in whichever life,
         #: milliseconds since 1970
         self.expired_ms = 0
@@ -202,6 +199,17 @@ class Drops:
             ):
                 values.append(key)
         self._quarantine(values, peer, now)
+
+    def _is_deleted_or_expired(self, key: str, record: bytes, expired_ms: int, now: Now) -> bool:
+        """Also an entry that has expired by the time that the peer tells which speaks of it, by the
+        clocks of most peers, or will as soon as this node's clock has caught up with others'."""
+        return self._store.is_deleted_or_expired(key, record) or (
+            may_expire(record) and (expires_in(record) or 0) <= self.clock_ms(expired_ms, now)
+        )
+
+    def clock_ms(self, expired_ms: int, now: Now) -> int:
+        """What expires by then may have been collected for that elsewhere."""
+        return max(expired_ms, self._clocks.latest_ms(now)) + self._drift_ms
 
     def _quarantine(self, keys: list[str], peer: str, now: Now) -> int:
         versions = [self._store[key][1:HEAD_BYTES] for key in keys]

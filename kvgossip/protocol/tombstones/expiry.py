@@ -112,11 +112,6 @@ class Expiry:
         self._queue.add(key, expires_in(record) or 0)
         self.look_s = -math.inf
 
-    def is_due(self, record: bytes, clock_ms: int) -> bool:
-        """True if this entry has expired by that clock, or will as soon as other clocks, which may
-        differ, have caught up with it."""
-        return (expires_in(record) or 0) <= clock_ms + self._drift_ms
-
     def tick(self, now: Now) -> None:
         clock_ms = self._clocks.expiry_ms(now)
         if self._queue.next_ms <= clock_ms or now.monotonic_s >= self.look_s:
@@ -136,7 +131,7 @@ class Expiry:
     def _doubt(self, clock_ms: int, now: Now) -> None:
         """The clock was set back: look at some of the entries that had expired by then."""
         if not self._doubted:
-            self._doubted, self._latest_ms = self._store.expired(), -math.inf
+            self._doubted, self._latest_ms = list(self._store.expired), -math.inf
         for _ in range(min(BATCH, len(self._doubted))):
             key = self._doubted.pop()
             if not self._store.is_expired(key):

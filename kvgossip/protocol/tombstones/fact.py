@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import IntEnum
 from struct import Struct
 
@@ -37,6 +37,22 @@ as they are."""
 
 def fact_of(timestamp: int, site: int, kind: int) -> Fact:
     return FACT.pack(timestamp, site, kind)
+
+
+def until(facts: Sequence[Fact], latest: int) -> tuple[list[Fact], int]:
+    """As much of each of these facts of a peer as speaks of no later time, and of how many that was
+    not all. A tombstone that is here is not later than that, so all that it has killed is covered
+    as well."""
+    bound = latest.to_bytes(8, "big")
+    believed = [fact for fact in facts if fact[:8] <= bound]
+    cut = len(facts) - len(believed)
+    if cut:
+        believed += [
+            fact_of(latest, int.from_bytes(fact[8:16], "big"), fact[16])
+            for fact in facts
+            if fact[:8] > bound and fact[16] != Kind.DOT
+        ]
+    return believed, cut
 
 
 def fact_timestamp(fact: Fact) -> int:

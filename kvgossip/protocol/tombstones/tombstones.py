@@ -24,9 +24,8 @@ that an earlier life of this node knew, and this one has not met yet, count as w
 - a member that is blocked here: an operator's word too; nothing comes from it anyway, and after it
   is unblocked it is as one that was away.
 
-Gateways answer for what lies behind them: to a gateway for the plain members of their datacenter,
-to a plain member for all other gateways. So equal roots prove that a plain member holds all that is
-here; of a gateway they prove nothing.
+Gateways answer for what lies behind them (vouching.py). So equal roots prove that a plain member
+holds all that is here; of a gateway they prove nothing.
 
 Deviation from the model: a covered entry is refused also where something older is here, which came
 after the collection from somebody whom the deleter had not heard. The model would let the deleted
@@ -62,12 +61,13 @@ from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
-from kvgossip.protocol.tombstones.collection import NOTHING, TombstoneCollection, Vouching
+from kvgossip.protocol.tombstones.collection import NOTHING, TombstoneCollection
 from kvgossip.protocol.tombstones.drops import Drops
 from kvgossip.protocol.tombstones.expiry import Expiry
-from kvgossip.protocol.tombstones.fact import Fact, Kind, encoded, fact_of, fact_timestamp
+from kvgossip.protocol.tombstones.fact import Fact, Kind, encoded, fact_timestamp, until
 from kvgossip.protocol.tombstones.set_back import SetBack
 from kvgossip.protocol.tombstones.typed_drops import TypedDrops
+from kvgossip.protocol.tombstones.vouching import GatewayWord
 from kvgossip.protocol.typed.body import is_prunable, versions_in
 
 ROUND_SETTLINGS = 5
@@ -120,7 +120,7 @@ class Tombstones:
             self.collecting,
             members,
             clocks,
-            self._is_deleted_or_expired,
+            self._drift_ms,
             outbox,
             counters,
             durable=durable,
@@ -133,14 +133,11 @@ class Tombstones:
             self.context,
             self.collecting,
             self.drops,
-            clocks,
-            self._drift_ms,
             outbox,
             self._left,
         )
         self._gateway = config.gateway
-        #: the times that a gateway vouches for, of those behind it
-        self._for_gateways, self._for_plain = Vouching(), Vouching()
+        self._word = GatewayWord(self._confirmed_behind)
         #: how long a round of collection takes at least
         self._round_s = max(ROUND_SETTLINGS * config.rumor_settling_s, 0.1)
         #: the time at which the round, or its next batch, is due, monotonic seconds; -inf: plan it
@@ -232,7 +229,8 @@ class Tombstones:
 
     def _expired(self, key: str, now: Now) -> None:
         self._members.cool(key)
-        self._stop_waiting(key)
+        if self._store[key][0] & TYPED:  # perhaps it has waited to be pruned
+            self.collecting.discard(key, self._store[key])
         self._wait(key, now)
 
     def _revived(self, key: str, record: bytes) -> None:
@@ -240,26 +238,12 @@ class Tombstones:
         if is_prunable(record):
             self._wait_on(key)
 
-    def _stop_waiting(self, key: str) -> None:
-        """For what it had to be pruned of: it waits anew."""
-        record = self._store[key]
-        if record[0] & TYPED:
-            self.collecting.discard(key, record)
-
     def _wait_on(self, key: str) -> None:
         """As `_wait`; the first tick plans the round."""
         self.collecting.add(key, self._arrive())
         self._next_round_s = -math.inf
 
     # -- contexts and what members hold -----------------------------------------------------------
-
-    def _is_deleted_or_expired(self, key: str, record: bytes, expired_ms: int, now: Now) -> bool:
-        """Also an entry that has expired by the time that the peer tells which speaks of it, by the
-        clocks of most peers, or will as soon as this node's clock has caught up with others'."""
-        clock_ms = max(expired_ms, self._clocks.latest_ms(now))
-        return self._store.is_deleted_or_expired(key, record) or (
-            may_expire(record) and self._expiry.is_due(record, clock_ms)
-        )
 
     def facts(self, now: Now) -> list[Fact]:
         """The context as an exchange that begins now tells it."""
@@ -279,7 +263,7 @@ class Tombstones:
         counts."""
         self.context.begin_life(site, lost)
         self.collecting.begin_life(self._arrive())
-        self._for_gateways, self._for_plain = Vouching(), Vouching()
+        self._word.begin_life()
 
     def learn(self, facts: Sequence[Fact], peer: str, now: Now) -> bool:
         """An exchange with this peer has completed. If it was whole, these facts of the peer's
@@ -290,44 +274,29 @@ class Tombstones:
             return False
         members = self._members.holders()
         present = OrderedSet(member.site for member in members)
-        believed = self._until_now(facts, now)
+        latest = max(self._hlc.latest, timestamp_of(now.wall_ms) - 1)
+        believed, from_the_future = until(facts, latest)
+        self._counters["facts_from_the_future"] += from_the_future
         ended = self.collecting.end_gaps(now.wall_ms).to_bytes(8, "big")
         believed = [fact for fact in believed if fact[16] != Kind.GAP or fact[:8] >= ended]
         self.drops.confirm(believed, peer)
         if self.context.join(believed, present) and self._gateway:
             seen, clock = self.context.seen, self.clock()
-            snapshot = {site: seen[site] for site in present if site in seen}
-            self._for_gateways.note(clock, snapshot)
-            self._for_plain.note(clock, snapshot)
+            self._word.note(clock, {site: seen[site] for site in present if site in seen})
         return True
-
-    def _until_now(self, facts: Sequence[Fact], now: Now) -> list[Fact]:
-        """A tombstone that is here is not later than that, so all that it has killed is covered as
-        well."""
-        latest = max(self._hlc.latest, timestamp_of(now.wall_ms) - 1)
-        bound = latest.to_bytes(8, "big")
-        believed = [fact for fact in facts if fact[:8] <= bound]
-        if len(believed) < len(facts):
-            self._counters["facts_from_the_future"] += len(facts) - len(believed)
-            believed += [
-                fact_of(latest, int.from_bytes(fact[8:16], "big"), fact[16])
-                for fact in facts
-                if fact[:8] > bound and fact[16] != Kind.DOT
-            ]
-        return believed
 
     def held_for(self, member: Member) -> int:
         """The time, of this member's clock, up to which this node, and all that lies behind it,
         holds what had reached the member."""
         if not self._gateway:
             return self.context.seen.get(member.site, 0)
-        vouching = self._for_gateways if member.gateway else self._for_plain
-        if vouching.is_waiting and not self._members.absent():
-            behind = [
-                other for other in self._members.holders() if other.gateway is not member.gateway
-            ]
-            vouching.confirm(self.collecting.confirmed_by(behind, self._hlc.latest))
-        return vouching.vector.get(member.site, 0)
+        return self._word.held_for(member)
+
+    def _confirmed_behind(self, gateways: bool) -> int | None:
+        if self._members.absent():
+            return None
+        behind = [other for other in self._members.holders() if other.gateway is gateways]
+        return self.collecting.confirmed_by(behind, self._hlc.latest)
 
     def heard(self, member: Member, held: int, root: int) -> None:
         """A member holds all that had arrived here at this time of our clock, and has this root."""

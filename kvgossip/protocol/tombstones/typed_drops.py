@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from kvgossip.protocol.clock_guard import ClockGuard
 from kvgossip.protocol.effect import Dropped, Quarantined, Rewritten
 from kvgossip.protocol.model.entry import expires_in
 from kvgossip.protocol.model.now import Now
@@ -36,8 +35,8 @@ from kvgossip.protocol.typed.typed_record import (
 
 
 class TypedDrops:
-    """Of one replica. `left(key, old, now)` is called where a record became `old` less what went;
-    None is left under the key, perhaps."""
+    """Of one replica. `left(key, old, now)` is called when something has gone from the record `old`
+    under a key, perhaps all of it."""
 
     def __init__(
         self,
@@ -45,14 +44,11 @@ class TypedDrops:
         context: CausalContext,
         collecting: TombstoneCollection,
         drops: Drops,
-        clocks: ClockGuard,
-        drift_ms: int,
         outbox: Outbox,
         left: Callable[[str, bytes, Now], None],
     ) -> None:
         self._store, self._context, self._collecting = store, context, collecting
-        self._drops, self._clocks, self._drift_ms = drops, clocks, drift_ms
-        self._outbox, self._changed = outbox, left
+        self._drops, self._outbox, self._changed = drops, outbox, left
 
     def in_exchange(self, parts: Iterable[bytes], peer: str, expired_ms: int, now: Now) -> int:
         """Take out these parts, a fingerprint and a dot each, which this peer has collected,
@@ -60,7 +56,7 @@ class TypedDrops:
         named: dict[int, OrderedSet[bytes]] = {}
         for part in parts:
             named.setdefault(int.from_bytes(part[:8], "big"), OrderedSet()).add(part[8:])
-        clock_ms = max(expired_ms, self._clocks.latest_ms(now)) + self._drift_ms
+        clock_ms = self._drops.clock_ms(expired_ms, now)
         dropped, live = 0, list[tuple[str, bytes]]()
         for fingerprint, key in self._store.find(named).items():
             if type_in(self._store[key]) is None:

@@ -182,26 +182,17 @@ class Witness:
     def _rewritten(self, effect: Rewritten, *, kept: bool) -> None:
         """`kept`: what has gone is in the quarantine."""
         held = self.records.get(effect.key, b"\0")
-        require(
-            held != effect.record and (kept or shown(held) == shown(effect.record)),
-            "Rewritten is not what this replica held, or not other bytes",
-            effect.key,
-            effect.record,
-            held,
-        )
+        same = kept or shown(held) == shown(effect.record)
+        text = "Rewritten is not what this replica held, or not other bytes"
+        require(same and held != effect.record, text, effect.key, effect.record, held)
         self.records[effect.key] = effect.record
 
     def _went(self, effect: Dropped | Expired | Quarantined, now: Now, *, kept: bool) -> None:
         """`kept`: it is in the quarantine."""
         key, held = effect.key, self.records.get(effect.key)
         if held != effect.record and not _is_part(effect, held):
-            require(
-                False,
-                f"{type(effect).__name__} names a record that this replica did not hold",
-                key,
-                effect.record,
-                held,
-            )
+            text = f"{type(effect).__name__} names a record that this replica did not hold"
+            require(False, text, key, effect.record, held)
         if isinstance(effect, Dropped):
             require(
                 key not in self.expired or _has_expired(effect.record, now.wall_ms),
