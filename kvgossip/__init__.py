@@ -66,6 +66,7 @@ if TYPE_CHECKING:
         StillAliveError,
         StorageError,
         StoreFullError,
+        TypesUnknownError,
         ValueTooLargeError,
         WatchLaggedError,
     )
@@ -113,6 +114,7 @@ _HOMES = {
         "StillAliveError",
         "StorageError",
         "StoreFullError",
+        "TypesUnknownError",
         "ValueTooLargeError",
         "WatchLaggedError",
     ),
@@ -159,6 +161,7 @@ __all__ = [  # noqa: RUF022 - what users meet first
     "BadContextError",
     "OtherTypeError",
     "SiblingsError",
+    "TypesUnknownError",
     "NotSettledError",
     "NoAnswerError",
     "NoMemberError",

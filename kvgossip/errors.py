@@ -63,6 +63,10 @@ class OtherTypeError(LocalError):
     """The key, or the field of a map, is of another type; nothing was changed."""
 
 
+class TypesUnknownError(LocalError):
+    """Members of an older release do not know what types of values are; nothing was changed."""
+
+
 class SiblingsError(LocalError):
     """The key has as many siblings as one may have; nothing was changed."""
 

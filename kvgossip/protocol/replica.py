@@ -123,7 +123,7 @@ class Replica:
         self.shell_report = ShellReport(config)
         self.capacity = Capacity(config, self.store)
         self.readiness.add_notices(self.capacity.notices)
-        self._writes = Writes(config, data, self.capacity)
+        self._writes = Writes(config, data, self.capacity, self.pools.check_types)
         self._farewell = Farewell(self.pools, config.gossip_interval_s)
         shared, wan = _shared(self, rng), wan_address or config.wan
         self.pools.open(shared, self._saved, self.site, address, wan, now)

@@ -8,7 +8,7 @@ Laws
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kvgossip.config import Config
@@ -30,6 +30,7 @@ from kvgossip.protocol.model.entry import (
     check_flags,
     check_ttl,
     is_dead,
+    is_typed,
     make_record,
     timestamp_in,
     with_version,
@@ -41,7 +42,7 @@ from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.capacity import Capacity
 from kvgossip.protocol.typed import edit as edits
 from kvgossip.protocol.typed.anew import anew
-from kvgossip.protocol.typed.body import decode, encode, shown_type, type_in
+from kvgossip.protocol.typed.body import BODY_FORMAT, decode, encode, shown_type, type_in
 from kvgossip.protocol.typed.edit import Edit
 from kvgossip.protocol.typed.typed_record import Seen, TypedRecord, dot_of, empty
 
@@ -71,12 +72,20 @@ class Restored(NamedTuple):
 
 
 class Writes:
-    """All raise as `Replica` says; then nothing has changed."""
+    """All raise as `Replica` says; then nothing has changed. `check_types(number)` raises
+    TypesUnknownError where members do not know this format of typed records."""
 
-    def __init__(self, config: Config, data: Data, capacity: Capacity) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: Data,
+        capacity: Capacity,
+        check_types: Callable[[int], None],
+    ) -> None:
         self._config, self._context, self._hlc = config, data.tombstones.context, data.hlc
         self._store, self._merging, self._clock_guard = data.store, data.merging, data.clock_guard
         self._capacity, self._set_back = capacity, data.set_back
+        self._check_types = check_types
         #: from now on none is taken
         self._ended = False
 
@@ -124,6 +133,7 @@ class Writes:
         """The typed record that was written; None where nothing was to be done."""
         check_key(key)
         self._check_may_write(now)
+        self._check_types(BODY_FORMAT)
         here = self._typed(key, edit.type)
         if edit.context:
             self._see(edit.context, now)
@@ -185,6 +195,8 @@ class Writes:
         self._check_may_write(now)
         entries = list(entries)
         self._capacity.check_all(entries)
+        if any(is_typed(record) for _, record in entries if record):
+            self._check_types(BODY_FORMAT)
         if as_new:
             return [self._write_anew(key, record, now) for key, record in entries]
         return [

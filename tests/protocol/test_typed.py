@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec.structs import replace
 
-from kvgossip.errors import BadContextError, OtherTypeError
+from kvgossip.errors import BadContextError, OtherTypeError, TypesUnknownError
 from kvgossip.protocol.acks.write_concern import Scope, WriteConcern
 from kvgossip.protocol.anti_entropy.keeper import Keeper
 from kvgossip.protocol.effect import Dropped, Effect, Quarantined, Rewritten, WriteConcernEnded
@@ -376,3 +377,21 @@ def test_what_a_peer_sends_has_a_fingerprint_whatever_it_is(record: bytes) -> No
     keeper = Keeper(PoolKind.LAN, a.store, a.tombstones, a.merging)
     assert len(keeper.keep([("n", record)], "b", at()).refused) == 1
     assert len(a.store.digest.fingerprints([("n", record)])) == 1
+
+
+# -- members that know no types --------------------------------------------------------------------
+
+
+def test_types_are_refused_while_a_member_that_can_be_reached_does_not_know_them() -> None:
+    network = Network()
+    a, b = network.cluster("a b")
+    membership = a.pools.lan.membership
+    known = membership.table.members["b"]
+    before = replace(known, types=0, incarnation=known.incarnation + 1)
+    membership.merge(before, network.now("a"))
+    with pytest.raises(TypesUnknownError, match="not known to b"):
+        a.edit("n", edits.add(1), network.now("a"))
+    assert a.store.record("n") is None
+    membership.merge(replace(before, types=1, incarnation=2), network.now("a"))
+    a.edit("n", edits.add(1), network.now("a"))
+    assert shown(a, "n") == 1

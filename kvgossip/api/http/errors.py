@@ -31,6 +31,7 @@ from kvgossip.errors import (
     StillAliveError,
     StorageError,
     StoreFullError,
+    TypesUnknownError,
     ValueTooLargeError,
 )
 from kvgossip.extras import MissingPackageError
@@ -57,6 +58,7 @@ _STATUSES: tuple[tuple[type[KVGossipError], int], ...] = (
     (BadPartError, 400),
     (BadContextError, 400),
     (OtherTypeError, 409),
+    (TypesUnknownError, 409),
     (SiblingsError, 409),
     (BadReleaseError, 400),
     (ReleaseConflictError, 409),

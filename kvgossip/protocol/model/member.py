@@ -87,6 +87,8 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     `signature`: the owner's key, and what it has signed with it, where it has an identity
     (signed_records.py).
 
+    `types`: the format of typed records that it knows (typed/body.py); 0 where it knows none.
+
     `later`: the fields of a newer release, each as its MessagePack. They are kept, and passed on
     behind the known ones (wire/member_record.py); a new field goes before it.
     """
@@ -112,6 +114,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, gc=False):
     forget_s: Annotated[int, Meta(ge=0, le=FORGET_S_MAX)] = 0
     other_host: NumericHost = ""
     signature: Annotated[bytes, Meta(max_length=96)] = b""
+    types: Count = 0
     later: tuple[bytes, ...] = ()
 
     @property

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from kvgossip.config import Address, Config, wan_config
-from kvgossip.errors import ConfigError, NoAnswerError, NotFoundError, StillAliveError
+from kvgossip.errors import (
+    ConfigError,
+    NoAnswerError,
+    NotFoundError,
+    StillAliveError,
+    TypesUnknownError,
+)
 from kvgossip.protocol.acks.write_concern import Candidate, Group, WriteConcern, groups_of
 from kvgossip.protocol.anti_entropy.inspections import Way
 from kvgossip.protocol.ingress.blocklist import Blocklist
@@ -19,6 +25,7 @@ from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
 from kvgossip.protocol.saved_state import SavedState
 from kvgossip.protocol.wire.message import Enquire, Prune
 
+SHOWN = 3
 _LAN = PoolKind.LAN
 """Asked of every frame (see merging.py)."""
 
@@ -111,6 +118,23 @@ class PoolSet:
         """Spread nothing of this key any more."""
         for pool in self.all:
             pool.mongering.rumors.cool(key)
+
+    def check_types(self, number: int) -> None:
+        """Raises TypesUnknownError where a member that can be reached does not know this format of
+        typed records: it would keep the greater version of two that join."""
+        older = [
+            member.name
+            for pool in self.all
+            for member in pool.membership.table.reachable
+            if member.types < number
+        ]
+        if older:
+            raise TypesUnknownError(
+                f"types of values are not known to {', '.join(sorted(older)[:SHOWN])}"
+                + (f" and {len(older) - SHOWN} more" if len(older) > SHOWN else ""),
+                "upgrade these members, then write it again: they would keep one of two values "
+                "where others merge them",
+            )
 
     # -- for write concerns -----------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.tombstones import Tombstones
+from kvgossip.protocol.typed.body import BODY_FORMAT
 from kvgossip.protocol.wire.frame import frame_bytes_max
 from kvgossip.protocol.wire.keyring import Keyring
 from kvgossip.protocol.wire.message import KeyringOrder, KeyringReport
@@ -149,4 +150,5 @@ def own_record(
         forget_s=math.ceil(
             min(config.forget_after_s, EPHEMERAL_S) if config.ephemeral else config.forget_after_s
         ),
+        types=BODY_FORMAT,
     )

@@ -26,10 +26,13 @@ _decode_known = msgspec.msgpack.Decoder(Member).decode
 
 
 def encode_member(member: Member) -> bytes:
-    """The bytes of the record. One without a signature is as before there were any."""
+    """The bytes of the record. One without a signature, or that knows no types, is as before there
+    were any."""
     *known, later = msgspec.structs.astuple(member)
-    if not (member.signature or later):
+    if not (member.types or later):
         known.pop()
+        if not member.signature:
+            known.pop()
     return _encode((*known, *map(msgspec.Raw, later)))
 
 

@@ -57,8 +57,10 @@ def plain(value: Any) -> Any:
     """A structure as what its array holds."""
     if isinstance(value, Member):
         *known, later = msgspec.structs.astuple(value)
-        if not (value.signature or later):
+        if not (value.types or later):
             known.pop()
+            if not value.signature:
+                known.pop()
         return [*map(plain, known), *map(unpack, later)]
     if isinstance(value, msgspec.Struct):
         return [plain(field) for field in msgspec.structs.astuple(value)]
