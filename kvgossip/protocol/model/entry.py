@@ -167,6 +167,12 @@ def make_typed_record(
     return _with_meta(bits, version, fields, value)
 
 
+def with_fields(record: bytes, fields: dict[str, Any]) -> bytes:
+    """The record, which has fields, with these instead of them."""
+    bits = record[0] & (MUST_GO | TYPED)
+    return _with_meta(bits, record[1:HEAD_BYTES], fields, record[value_offset(record) :])
+
+
 def _stamp(version: Version) -> bytes:
     return version.timestamp.to_bytes(8, "big") + version.site.to_bytes(8, "big")
 

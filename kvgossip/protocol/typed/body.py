@@ -12,8 +12,8 @@ not know its type keeps and forwards, and of which it takes the greater version.
 Laws
 - One content has one form. Bytes that are not what `encode` makes of their own content are no
   record, so that equal content has equal fingerprints everywhere.
-- What is fingerprinted is all but "s", of every record that has the bit, whether the type is known
-  or not. "s" is the one field that a node may shorten on its own.
+- What is fingerprinted has an empty "s", of every record that has the bit, whether the type is
+  known or not. "s" is the one field that a node may shorten on its own.
 - Of a type, or a format of it, that is not known nothing is read: its records do not join, and the
   greater version is kept.
 - Bounds for what comes from peers lie far above those of writes: a join of records that were not
@@ -40,6 +40,7 @@ from kvgossip.protocol.model.entry import (
     make_typed_record,
     value_offset,
     version_of,
+    with_fields,
 )
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.typed import add_wins_set, counter, extremum, field_map, siblings
@@ -198,16 +199,19 @@ def is_prunable(record: bytes) -> bool:
 
 
 def fingerprinted(record: bytes) -> bytes:
-    """What the fingerprint of a record is made of: of one with the bit all but what it has seen.
-    Of bytes that cannot be read, all of them."""
+    """What the fingerprint of a record is made of: one with the bit as it is when it has seen
+    nothing. So a node that does not know the bit has the same once all of that was pruned. Of bytes
+    that cannot be read, all of them."""
     if not record or not record[0] & TYPED:
         return record
     try:
         fields = fields_in(record)
     except RemoteError:
         return record
-    fields.pop("s", None)
-    return b"".join((record[:HEAD_BYTES], _encode(fields), record[value_offset(record) :]))
+    if not fields.get("s"):
+        return record
+    fields["s"] = b""
+    return with_fields(record, fields)
 
 
 def _type_of(fields: dict[str, Any]) -> str | None:

@@ -172,6 +172,14 @@ def accepted(data: bytes) -> bool:
     return False
 
 
+@given(types, seeds)
+def test_a_fingerprint_is_that_of_the_record_once_what_was_seen_is_pruned(
+    type_: str, seed: int
+) -> None:
+    record = any_record(type_, Random(seed))
+    assert fingerprinted(encode(record)) == encode(record._replace(seen={}))
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_record_or_are_refused(data: bytes) -> None:
     accepted(data)
