@@ -43,6 +43,7 @@ SHORT = (
     "durable_restart_is_stale",
     "founder_restarts_empty",
     "mixed_value_limit",
+    "types_cut",
     "wait_in_rolling_restart delay_ms=40",
     "upgrade seconds=20",
 )
@@ -92,6 +93,7 @@ FULL = (
     "old_copy",
     "deleted_and_restored_copy",
     "mixed_value_limit",
+    "types_cut",
     "import_during_writes",
     "watchers_come_and_go",
     *(f"jepsen kinds={kinds}" for kinds in JEPSEN_SETS),

@@ -11,6 +11,7 @@ from . import (
     random_faults,
     releases,
     spreading,
+    types,
     values,
     waits,
 )
@@ -24,6 +25,7 @@ MODULES = (
     copies,
     names,
     values,
+    types,
     spreading,
     leaks,
     releases,
