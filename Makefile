@@ -42,14 +42,15 @@ upgrade-test: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --site-dir build/docs
 
-# Every simulated fault of a thousand seeds, partitions of every shape, liars, then ten thousand seeds of deletes: an hour and a half of
-# one processor, not part of `make test`.
+# Every simulated fault of a thousand seeds, partitions of every shape, liars, then ten thousand seeds of deletes, and as many of types: two
+# and a half hours of one processor, not part of `make test`.
 SIM = cd $(COMPILED) && ../bin/python -m kvgossip sim
 soak: $(COMPILED)/.built
 	$(SIM) cluster --nodes 5-20 --seed 1 --runs 1000 --jobs $(SOAK_JOBS)
 	$(SIM) cluster --nodes 5-20 --datacenters 1-3 --partition-rate 0.3 --datacenter-rate 0.1 --writes 50 --runs 1000 --jobs $(SOAK_JOBS)
 	$(SIM) cluster --nodes 5-12 --hostile-rate 2 --stranger-rate 1 --crash-rate 0.01 --partition-rate 0.1 --runs 200 --jobs $(SOAK_JOBS)
 	$(SIM) deletes --seed 10000 --runs 10000 --jobs $(SOAK_JOBS)
+	$(SIM) types --runs 10000 --jobs $(SOAK_JOBS)
 
 # The machine and its simulator, in a tree of their own, through mypyc and a C compiler: the same traces, nearly twice as fast. What stays
 # as it is: classes of msgspec's, effects, a dict with a `__setitem__` of its own (compiled, it has no `del`), what takes a part of bytes by a slice that has a name

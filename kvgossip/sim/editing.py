@@ -4,6 +4,7 @@ context of what they read there or read before, perhaps on another node."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import NamedTuple
 
@@ -17,13 +18,32 @@ from kvgossip.protocol.typed.edit import Edit
 from kvgossip.protocol.typed.typed_record import Seen, context_of
 from kvgossip.sim.checks.edits import EditCheck
 from kvgossip.sim.checks.violation import require
+from kvgossip.sim.deletion import deletion_options
 from kvgossip.sim.driver import Driver
 from kvgossip.sim.host import Life
 from kvgossip.sim.lives import Lives
+from kvgossip.sim.scenario import Options
 from kvgossip.sim.tracing import Event
 
 KEYS = 3
 ELEMENTS = 6
+EDITS = 60
+KEPT_CHANCE = 0.5
+
+
+def editing_options(seed: int) -> Options:
+    """The meaning of a seed when types are under trial: what it means for deletes, with edits
+    beside the writes, but without what takes acknowledged writes from a host that goes on: liars,
+    and machines that are set back. In half of the seeds no host loses its disk either: then each
+    acknowledged edit is counted at the end."""
+    options = deletion_options(seed)
+    assert options.intensity is not None
+    intensity = replace(options.intensity, stranger_rate=0.0, hostile_rate=0.0, set_back_rate=0.0)
+    options = replace(options, intensity=intensity, edits=EDITS)
+    if Random(f"{seed} kept").random() >= KEPT_CHANCE:
+        return options
+    kept = replace(intensity, vanish_share=0.0, wipe_share=0.0, hole_share=0.0)
+    return replace(options, intensity=kept, durable=True)
 
 
 class Wish(NamedTuple):

@@ -14,9 +14,10 @@ from kvgossip.protocol.tombstones.typed_offers import TypedOffers
 from kvgossip.protocol.typed.body import decode, do_join, encode
 from kvgossip.protocol.typed.typed_record import TypedRecord, join
 from kvgossip.sim.deletion import deletion_options
+from kvgossip.sim.editing import editing_options
 from kvgossip.sim.faults import Intensity
 from kvgossip.sim.report import Report
-from kvgossip.sim.scenario import Options
+from kvgossip.sim.scenario import Options, scenario
 from kvgossip.sim.simulation import simulate
 from kvgossip.sim.workload import Mix
 
@@ -54,11 +55,24 @@ def test_so_they_are_where_nodes_are_away_and_forgotten(seed: int) -> None:
 
 
 def run_absences(seed: int) -> Report:
-    """Where deletes are under trial, too, but without what takes acknowledged writes."""
-    options = deletion_options(seed)
-    assert options.intensity is not None
-    honest = replace(options.intensity, stranger_rate=0.0, hostile_rate=0.0, set_back_rate=0.0)
-    return simulate(seed, replace(options, intensity=honest, edits=60))
+    """Hosts may lose their disks, in every seed."""
+    options, deletions = editing_options(seed), deletion_options(seed)
+    assert deletions.intensity is not None
+    honest = replace(deletions.intensity, stranger_rate=0.0, hostile_rate=0.0, set_back_rate=0.0)
+    return simulate(seed, replace(options, intensity=honest, durable=deletions.durable))
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_seeds_of_types_keep_every_law(seed: int) -> None:
+    report = simulate(seed, editing_options(seed))
+    assert report.passed, (
+        f"{report.violation}; repeat it with: kvgossip sim types --seed {seed} --trace 200"
+    )
+
+
+def test_in_some_seeds_of_types_no_host_loses_its_disk() -> None:
+    plans = [scenario(seed, editing_options(seed)) for seed in range(1, 20)]
+    assert 0 < sum(plan.durable and plan.intensity.keeps_writes for plan in plans) < len(plans)
 
 
 def test_the_check_finds_that_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

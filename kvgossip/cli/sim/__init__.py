@@ -2,6 +2,7 @@
 
     cluster      clusters under faults, checked at every step
     deletes      deletes, with hosts that come back after any absence
+    types        counters, sets and siblings, edited where deletes are under trial
     residue      the share of the nodes that rumors alone do not reach
     faults       the cost of failures, for variants of the protocol
     membership   detection and false positives, beside SWIM and Lifeguard
@@ -30,6 +31,7 @@ from kvgossip.cli.sim import (
     residue,
     rumor,
     spatial,
+    types,
 )
 
 sim_app = typer.Typer(
@@ -37,7 +39,10 @@ sim_app = typer.Typer(
     no_args_is_help=True,
     help="Run the protocol that ships in virtual time: thousands of hours, one seed.",
 )
-for command in (cluster, deletes, residue, rumor, antientropy, spatial, faults, membership):
+for command in (
+    *(cluster, deletes, types),
+    *(residue, rumor, antientropy, spatial, faults, membership),
+):
     command.register(sim_app)
 
 

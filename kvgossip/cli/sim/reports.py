@@ -74,6 +74,7 @@ def _summary(reports: list[Report]) -> dict[str, Any]:
                 "messages",
                 "bytes",
                 "writes",
+                "edits",
                 "deletes",
                 "starts",
                 "merges",
