@@ -52,7 +52,8 @@ def checkout(commit: str) -> Iterator[Path]:
 @scenario()
 async def upgrade(seconds: float = 40.0, seed: int = 1) -> Result:
     """Three nodes of the first commit of format 2 become nodes of this one, one after the other, on
-    their disks and under load; then one of them goes back. Meanwhile the console of each shows all.
+    their disks and under load; then one of them goes back. Meanwhile the console of each shows all,
+    and a counter is taken while all know what that is.
 
     The commit stands in tests/chaos/FORMAT2_COMMIT.
     """
@@ -72,6 +73,7 @@ async def upgrade(seconds: float = 40.0, seed: int = 1) -> Result:
                 await _change(agent, root, violations)
                 for each in made.agents:
                     violations += await _console_of(each, len(made.agents))
+                violations += await _counted(made.agents)
             await asyncio.sleep(seconds / 5)
             await load.stop()
             result = await judge(load, made.agents)
@@ -122,6 +124,28 @@ async def _console_of(agent: Agent, count: int) -> list[str]:
             await _first_event(agent)
     except (TimeoutError, OSError, EOFError, ValueError) as error:
         broken.append(f"{which} streams no /events: {error!r}")
+    return broken
+
+
+async def _counted(agents: list[Agent]) -> list[str]:
+    """What is wrong with the answers to who adds to a counter, on nodes that know what one is."""
+    older = [agent.name for agent in agents if agent.root != ROOT]
+    broken = []
+    for agent in agents:
+        if agent.root != ROOT:
+            continue
+
+        async def is_right(agent: Agent = agent) -> bool:
+            answer = await agent.post("/kv/upgrade/counter", {"add": 1})
+            if older:
+                return answer.status == 409 and all(name in answer.text for name in older)
+            return answer.status == 200
+
+        wanted = f"refuses a counter for {', '.join(older)}" if older else "takes a counter"
+        try:
+            await eventually(f"{agent.name} {wanted}", is_right, SHOWN_S)
+        except NeverError as error:
+            broken.append(str(error))
     return broken
 
 
