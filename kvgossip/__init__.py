@@ -73,10 +73,13 @@ if TYPE_CHECKING:
     from kvgossip.protocol.model.entry import Entry, Version
     from kvgossip.protocol.model.member import Member, MemberState
     from kvgossip.protocol.model.write import Writing
+    from kvgossip.protocol.typed.siblings import Sibling
     from kvgossip.releases.target import share, zone
     from kvgossip.runtime.changes.members import MemberChange, MemberWatcher
     from kvgossip.runtime.changes.watchers import Change, SetWatcher, Watcher
     from kvgossip.runtime.node import Node
+    from kvgossip.runtime.resolver import Resolver
+    from kvgossip.runtime.typed_keys import CounterKey, ExtremumKey, MapKey, SetKey, Siblings
 
 __version__ = "0.1.0"
 
@@ -121,8 +124,11 @@ _HOMES = {
     "kvgossip.protocol.model.entry": ("Entry", "Version"),
     "kvgossip.protocol.model.member": ("Member", "MemberState"),
     "kvgossip.protocol.model.write": ("Writing",),
+    "kvgossip.protocol.typed.siblings": ("Sibling",),
     "kvgossip.releases.target": ("share", "zone"),
     "kvgossip.runtime.node": ("Node",),
+    "kvgossip.runtime.resolver": ("Resolver",),
+    "kvgossip.runtime.typed_keys": ("CounterKey", "ExtremumKey", "MapKey", "SetKey", "Siblings"),
     "kvgossip.runtime.changes.members": ("MemberChange", "MemberWatcher"),
     "kvgossip.runtime.changes.watchers": ("Change", "SetWatcher", "Watcher"),
 }
@@ -143,6 +149,13 @@ __all__ = [  # noqa: RUF022 - what users meet first
     "Change",
     "Watcher",
     "SetWatcher",
+    "CounterKey",
+    "SetKey",
+    "MapKey",
+    "ExtremumKey",
+    "Siblings",
+    "Sibling",
+    "Resolver",
     "Member",
     "MemberState",
     "MemberChange",

@@ -36,7 +36,7 @@ from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.change import Persist
-from kvgossip.protocol.model.entry import check_record, must_go_one_day, timestamp_in
+from kvgossip.protocol.model.entry import Version, check_record, must_go_one_day, timestamp_in
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
@@ -140,18 +140,19 @@ class Replica:
         content_type: str | None = None,
         ttl_s: float | None = None,
         flags: int = 0,
+        after: Version | None = None,
     ) -> Written:
-        """Write. `ttl_s`: the entry expires so many seconds from now.
-
+        """Write. `ttl_s`: the entry expires so many seconds from now. `after`: what its client has
+        read, perhaps on another node.
         Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for bad other
         arguments; then nothing has changed.
         """
-        record = self._writes.put(key, value, now, content_type, ttl_s, flags)
+        record = self._writes.put(key, value, now, content_type, ttl_s, flags, after)
         return Written(record, self._drain())
 
-    def delete(self, key: str, now: Now) -> Written:
+    def delete(self, key: str, now: Now, after: Version | None = None) -> Written:
         """Write a tombstone. Without a live entry nothing happens, and there is no record."""
-        return Written(self._writes.delete(key, now), self._drain())
+        return Written(self._writes.delete(key, now, after), self._drain())
 
     def edit(self, key: str, edit: Edit, now: Now) -> Written:
         """Write to a typed key. Raises as `put`, and what the edit raises."""

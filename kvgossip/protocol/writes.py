@@ -25,6 +25,8 @@ from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.merging import BACKUP, CLIENT, Outcome
 from kvgossip.protocol.model.conflicts import parent_of
 from kvgossip.protocol.model.entry import (
+    MUST_GO,
+    PARENT_BYTES,
     TYPED,
     Version,
     check_flags,
@@ -41,8 +43,16 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.capacity import Capacity
 from kvgossip.protocol.typed import edit as edits
+from kvgossip.protocol.typed import siblings
 from kvgossip.protocol.typed.anew import anew
 from kvgossip.protocol.typed.body import BODY_FORMAT, decode, encode, shown_type, type_in
+from kvgossip.protocol.typed.defaults import (
+    DEFAULTS_PREFIX,
+    OWN_PREFIX,
+    PLAIN,
+    check_default,
+    default_in,
+)
 from kvgossip.protocol.typed.edit import Edit
 from kvgossip.protocol.typed.typed_record import Seen, TypedRecord, dot_of, empty
 
@@ -101,8 +111,9 @@ class Writes:
         content_type: str | None,
         ttl_s: float | None,
         flags: int,
+        after: Version | None = None,
     ) -> bytes:
-        """The record that was written."""
+        """The record that was written. `after`: what its client has read, perhaps elsewhere."""
         check_write(key, value, content_type, self._config)
         if flags:
             check_flags(flags)
@@ -111,21 +122,46 @@ class Writes:
         self._check_may_write(now)
         if self._capacity.bytes_max:
             self._capacity.check(key, value)
-        record = self._record(now, key, value, content_type, ttl_s, flags)
+        if key.startswith(DEFAULTS_PREFIX):
+            check_default(value)
+        try:
+            seen = b"" if after is None else self._see_version(key, after, now)
+            record = self._record(now, key, value, content_type, ttl_s, flags, seen)
+        except OtherTypeError:
+            if after is not None or self._type_for(key) != siblings.TYPE:
+                raise
+            return self._put_sibling(key, value, now, content_type, ttl_s, flags)
         self._merging.take(key, record, now, CLIENT)
         return record
 
-    def delete(self, key: str, now: Now) -> bytes | None:
-        """The tombstone; None where there was nothing to delete."""
+    def _put_sibling(
+        self,
+        key: str,
+        value: bytes,
+        now: Now,
+        content_type: str | None,
+        ttl_s: float | None,
+        flags: int,
+    ) -> bytes:
+        wall_ms = now.wall_ms
+        expires_ms = None if ttl_s is None else wall_ms + int(ttl_s * 1000)
+        edit = edits.put_sibling(value, content_type, flags, expires_ms, wall_ms=wall_ms)
+        record = self.edit(key, edit, now)
+        assert record is not None, "to put a sibling always writes"
+        return record
+
+    def delete(self, key: str, now: Now, after: Version | None = None) -> bytes | None:
+        """The tombstone; None where there was nothing to delete. `after`: as of `put`."""
         check_key(key)
         old = self._store.record(key)
         if old is None or self._store.is_deleted_or_expired(key, old):
             return None
         type_ = type_in(old)
-        if type_ is not None:
+        if type_ is not None and after is None:
             return self.edit(key, edits.delete(type_), now)
         self._check_may_write(now)
-        record = self._record(now, key, None, None, None, 0)
+        seen = b"" if after is None else self._see_version(key, after, now)
+        record = self._record(now, key, None, None, None, 0, seen)
         self._merging.take(key, record, now, CLIENT)
         return record
 
@@ -161,6 +197,35 @@ class Writes:
             )
         return empty(type_, parent_of(old, self._context.own))
 
+    def _type_for(self, key: str) -> str | None:
+        """The type of the key where it is live, or else the one that keys of its prefix get; None:
+        it is a plain one, or of an unknown type."""
+        record = self._store.record(key)
+        if record is not None and not self._store.is_deleted_or_expired(key, record):
+            return type_in(record)
+        return self._default_for(key)
+
+    def _default_for(self, key: str) -> str | None:
+        """The type that a new key gets by its prefix; None: it is a plain one. Raises
+        OtherTypeError."""
+        if key.startswith(OWN_PREFIX):
+            return None
+        place = self._store.live_keys.longest_start_of(DEFAULTS_PREFIX + key, DEFAULTS_PREFIX)
+        if place is None:
+            return None
+        type_ = default_in(place, self._store.value(place) or b"")
+        return None if type_ == PLAIN else type_
+
+    def _see_version(self, key: str, version: Version, now: Now) -> bytes:
+        """What a client has read of a plain key: from now on writes of this node are newer. The
+        parent of the next one, which is newer. Raises BadContextError, and OtherTypeError."""
+        record = self._store.record(key)
+        if record is not None and record[0] & TYPED:
+            self._check_plain(key, record)
+        dot = dot_of(version)
+        self._see({dot[8:]: dot[:8]}, now)
+        return b"" if dot[8:] == self._context.own else dot[:PARENT_BYTES]
+
     def _see(self, context: Seen, now: Now) -> None:
         """What a client has seen, perhaps on another node, and perhaps of what this machine has
         lost. Raises BadContextError where it is farther ahead than clocks are."""
@@ -178,6 +243,9 @@ class Writes:
     def batch(self, writes: Sequence[Writing], now: Now) -> dict[str, bytes]:
         """The records by key, without those of deletes of nothing."""
         check_batch(writes, self._config)
+        for each in writes:
+            if each.value is not None and each.key.startswith(DEFAULTS_PREFIX):
+                check_default(each.value)
         self._check_may_write(now)
         self._capacity.check_all((each.key, each.value or b"") for each in writes)
         made = [each for each in writes if each.value is not None or self._is_live(each.key)]
@@ -224,7 +292,7 @@ class Writes:
                 edit = Edit(type_, lambda here, dot: anew(here, dot, decode(record)))
                 self.edit(key, edit, now)
                 return Outcome.NEWS
-            parent = self._parent(key)
+            parent = self._parent(key, by_default=False)
         except (BadPartError, OtherTypeError, ValueTooLargeError):
             return Outcome.REFUSED
         version = self._version(now)
@@ -239,8 +307,11 @@ class Writes:
         content_type: str | None,
         ttl_s: float | None,
         flags: int,
+        seen: bytes = b"",
     ) -> bytes:
-        parent = self._parent(key)
+        """`seen`: as much of a version as a parent has, that the writer had besides what is
+        here."""
+        parent = max(self._parent(key), seen)
         version = self._version(now)
         expires_ms = None
         if ttl_s is not None:
@@ -250,14 +321,26 @@ class Writes:
             expires_ms = min(milliseconds_of(version.timestamp), latest_ms) + int(ttl_s * 1000)
         return make_record(version, value, content_type, expires_ms, flags, parent)
 
-    def _parent(self, key: str) -> bytes:
-        """That of a plain write of this key. Raises OtherTypeError where a typed one is live."""
+    def _parent(self, key: str, *, by_default: bool = True) -> bytes:
+        """That of a plain write of this key. Raises OtherTypeError where a typed one is live, and,
+        where `by_default` says so, for a new key whose prefix has another type."""
         replaced = self._store.record(key)
+        if by_default and (replaced is None or replaced[0] & MUST_GO):
+            self._check_default(key, replaced)
         if replaced is None:
             return b""
         if replaced[0] & TYPED:
             self._check_plain(key, replaced)
         return parent_of(replaced, self._context.own)
+
+    def _check_default(self, key: str, replaced: bytes | None) -> None:
+        if replaced is None or self._store.is_deleted_or_expired(key, replaced):
+            type_ = self._default_for(key)
+            if type_ is not None:
+                raise OtherTypeError(
+                    f"new keys of this prefix are each a {type_}, and no plain value",
+                    f"write as that type asks, or change {DEFAULTS_PREFIX}PREFIX",
+                )
 
     def _check_plain(self, key: str, replaced: bytes) -> None:
         if not self._store.is_deleted_or_expired(key, replaced):

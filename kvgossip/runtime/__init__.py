@@ -3,6 +3,9 @@ nothing, and lives on the thread of one event loop.
 
     node         the object that users embed; delegates to the parts below
     reading      the half of it that answers from the node's own copy
+    changing     the half of it that takes writes
+    typed_keys   counters, sets and maps, as programs hold them
+    resolver     a function of the application that makes one value of siblings
     life         all that a node has open: data directory, sockets, driver
     resident     one thread of one process, outside of which nothing of it may be called
     driver       one life of a replica: clocks, inputs, effects, the timer

@@ -1,40 +1,34 @@
 """Node: a member of a cluster with a copy of its data; the object that users embed.
 
-It hands writes to Writes, and what it asks of the cluster to the callers of its driver; its reads
-are those of Reading. A node lives on the thread of the event loop that started it: a method that is
-called on another one, or in a forked copy of its process, raises (see resident.py).
+It asks the cluster through the callers of its driver; its writes are those of Changing, and its
+reads those of Reading. A node lives on the thread of the event loop that started it: a method that
+is called on another one, or in a forked copy of its process, raises (see resident.py).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from random import Random
 from typing import Any
 
 from kvgossip.config import Address, Config
 from kvgossip.errors import LocalError, NotSettledError
-from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.effect import Exchanged
 from kvgossip.protocol.key_rotation import parse_order
-from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.histogram import Histogram
 from kvgossip.protocol.model.lag import Lag
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
-from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.readiness import Notice, Reason
 from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.events import Events
+from kvgossip.runtime.changing import Changing
 from kvgossip.runtime.clocks import read_clocks
-from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.life import Life, completed
 from kvgossip.runtime.pending.survey import Comparison
-from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
-from kvgossip.runtime.reading import Reading
 from kvgossip.runtime.reports.applied import AppliedSurveys
 from kvgossip.runtime.reports.cluster import ClusterReports
 from kvgossip.runtime.reports.differences import Differences, Inspector
@@ -44,16 +38,14 @@ from kvgossip.runtime.reports.review import ReviewReport, review_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
 from kvgossip.runtime.resident import check_home
-from kvgossip.runtime.writes import Batch, Written
 
 JOIN_S = 10.0
 CONVERGE_TIMEOUT_S = 2.0
 EXCHANGE_TIMEOUT_S = 30.0
-WAIT_TIMEOUT_S = 5.0
 FOUNDING_GRACE_S = 0.1
 
 
-class Node(Reading):
+class Node(Changing):
     """A node of the cluster that `config` names.
 
         async with Node(Config(join=("10.0.0.5:7481",))) as node:
@@ -163,150 +155,6 @@ class Node(Reading):
         life = self._life
         return life.wan_address if life else self.config.advertise_wan or self.config.wan
 
-    # -- data -------------------------------------------------------------------------------------
-
-    async def put(
-        self,
-        key: str,
-        value: bytes | str,
-        *,
-        content_type: str | None = None,
-        ttl_s: float | None = None,
-        flags: int = 0,
-    ) -> Entry:
-        """Write; text is stored as UTF-8. Returns the entry with its version, with a data directory
-        once it is on the disk. `ttl_s`: it expires so many seconds from now; `flags`: 64 bits for
-        the caller's own use.
-
-        Raises BadKeyError, ValueTooLargeError, or LocalError for a bad content type, ttl or flags;
-        StorageError when the disk does not take it; OverloadedError while too much waits for peers.
-        While too much waits for the disk, it waits.
-        """
-        return await self._open.writes.put(key, value, content_type, ttl_s, flags)
-
-    async def delete(self, key: str) -> Entry | None:
-        """Delete; returns the tombstone, None when there was nothing to delete. Durable,
-        and raises, as `put`."""
-        return await self._open.writes.delete(key)
-
-    def begin_put(
-        self,
-        key: str,
-        value: bytes,
-        *,
-        content_type: str | None = None,
-        ttl_s: float | None = None,
-        flags: int = 0,
-    ) -> Written:
-        """As `put`, without waiting for anything: for those who answer many writes at once. Raises
-        as `put`, and OverloadedError also while too much waits for the disk."""
-        return self._open.writes.begin_put(key, value, content_type, ttl_s, flags)
-
-    def begin_delete(self, key: str) -> Written | None:
-        """As `delete`, without waiting for anything. Raises as `begin_put`."""
-        return self._open.writes.begin_delete(key)
-
-    async def batch(self, writes: Sequence[Writing]) -> list[Entry | None]:
-        """Make these writes as one: with consecutive versions, in one commit, and every node that
-        hears of them shows all or none.
-        Returns the entries in their order, None for a delete of nothing. At most 256 writes and
-        `message_bytes_max` bytes, each key once. Durable, and raises, as `put`; and BadBatchError,
-        then nothing was written.
-        """
-        return await self._open.writes.batch(writes)
-
-    def begin_batch(self, writes: Sequence[Writing]) -> Batch:
-        """As `batch`, without waiting for anything. Raises as `begin_put` and `batch`."""
-        return self._open.writes.begin_batch(writes)
-
-    @property
-    def overload(self) -> str | None:
-        """Why no write is taken just now; None while they are."""
-        return self._open.writes.overload
-
-    def kept(self) -> asyncio.Future[None] | None:
-        """Done when all that this node has by now is on the disk, with the exception of `put`.
-        None: there is nothing to wait for."""
-        return self._open.writes.durable()
-
-    async def restore(
-        self, entries: Sequence[tuple[str, bytes]], *, as_new: bool = False
-    ) -> list[Outcome]:
-        """Merge keys with records of a backup, with their versions; returns what became of each.
-        `as_new`: write their values anew instead, whatever was written or deleted since. Durable,
-        and raises, as `put`; those before the failure may be there: restore them again."""
-        return await self._open.writes.restore(entries, as_new=as_new)
-
-    @property
-    def quarantine(self) -> Quarantine:
-        """Live values that this node had and the cluster had deleted (see quarantine.py)."""
-        return self._running.quarantine
-
-    async def restore_quarantined(self, number: str) -> Entry:
-        """Write a value in quarantine anew, and take it out of there. Raises NotFoundError, and as
-        `put`."""
-        return await self._open.writes.restore_quarantined(number)
-
-    async def discard_quarantined(self, number: str) -> None:
-        """Forget a value in quarantine. Raises NotFoundError."""
-        await self._open.writes.discard_quarantined(number)
-
-    def confirm_drops(self) -> int:
-        """Let this node drop the live values that one member says were deleted, and that wait for
-        a second one: how many wait."""
-        return self._open.writes.confirm_drops()
-
-    async def put_and_wait(
-        self,
-        key: str,
-        value: bytes | str,
-        wait: str | WriteConcern,
-        *,
-        timeout_s: float = WAIT_TIMEOUT_S,
-        content_type: str | None = None,
-        on_ack: OnAck | None = None,
-    ) -> AckedWrite:
-        """Write, and return when enough members hold it, or after `timeout_s`: the write stands in
-        either case.
-
-        `wait`: "2" (this node counts), "majority", "all", "zone:1" or "other-zone:1" (see
-        protocol/acks/write_concern.py). `on_ack` is called with each holder as it
-        shows. Raises as `put`, CannotMeetError where there are not so many members, and
-        OverloadedError where too many wait: then nothing was written.
-        """
-        return await self._open.writes.put_and_wait(
-            key, value, wait, timeout_s, content_type, on_ack
-        )
-
-    async def delete_and_wait(
-        self,
-        key: str,
-        wait: str | WriteConcern,
-        *,
-        timeout_s: float = WAIT_TIMEOUT_S,
-        on_ack: OnAck | None = None,
-    ) -> AckedWrite | None:
-        """As `put_and_wait`; None when there was nothing to delete."""
-        return await self._open.writes.delete_and_wait(key, wait, timeout_s, on_ack)
-
-    def check_wait(self, wait: str | WriteConcern, timeout_s: float) -> WriteConcern:
-        """The write concern that `wait` names. Raises as `put_and_wait` where one could not wait
-        for it: to be asked before the write."""
-        return self._open.writes.check_wait(wait, timeout_s)
-
-    async def held(
-        self,
-        key: str,
-        written: Written,
-        need: WriteConcern,
-        *,
-        timeout_s: float = WAIT_TIMEOUT_S,
-        on_ack: OnAck | None = None,
-    ) -> AckedWrite:
-        """As `put_and_wait`, of what `begin_put` or `begin_delete` has written in this turn of the
-        event loop."""
-        return await self._open.writes.held(key, written, need, timeout_s, on_ack)
-
     @property
     def waits_among(self) -> str:
         """The members that `all` means on this node, in words."""
@@ -314,11 +162,6 @@ class Node(Reading):
         return f"the members of datacenter {self.config.datacenter}{gateways}"
 
     # -- cluster ----------------------------------------------------------------------------------
-
-    @property
-    def settled(self) -> bool:
-        """True if reads are answered as truth."""
-        return self._life is not None and self._running.replica.settled
 
     @property
     def not_ready(self) -> list[Reason]:
@@ -329,10 +172,6 @@ class Node(Reading):
     def stale_s(self) -> float | None:
         """How old the data of the disk is, while answers are but that; None: they are not."""
         return self._open.reads.stale_s
-
-    async def wait_settled(self, timeout_s: float | None = None) -> None:
-        """Raises NotSettledError when it takes longer, LocalError when the node stops meanwhile."""
-        await self._running.callers.wait_settled(timeout_s)
 
     def settle(self) -> None:
         """An operator says that what this node has is the truth."""

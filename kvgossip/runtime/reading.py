@@ -17,6 +17,7 @@ from kvgossip.protocol.model.change import Conflict
 from kvgossip.protocol.model.entry import Entry, Version
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.typed.views import view_of
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Follower
 from kvgossip.runtime.changes.history import HistoryEntry
@@ -52,6 +53,15 @@ class Reading:
     @property
     def _running(self) -> Driver:
         return self._open.driver
+
+    @property
+    def settled(self) -> bool:
+        """True if reads are answered as truth."""
+        return self._life is not None and self._running.replica.settled
+
+    async def wait_settled(self, timeout_s: float | None = None) -> None:
+        """Raises NotSettledError when it takes longer, LocalError when the node stops meanwhile."""
+        await self._running.callers.wait_settled(timeout_s)
 
     # -- one key ----------------------------------------------------------------------------------
 
@@ -112,7 +122,8 @@ class Reading:
     def scan(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,
         sorted. Honest."""
-        return self._open.reads.some.store.scan_entries(prefix, after, limit)
+        found = self._open.reads.some.store.scan(prefix, after, limit)
+        return [view_of(key, record) for key, record in found]
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """The same as `scan`, under its first name."""

@@ -13,9 +13,12 @@ from collections.abc import AsyncGenerator
 from typing import NoReturn, TypeVar
 
 from kvgossip.errors import NotFoundError, NotSettledError, StaleError
-from kvgossip.protocol.model.entry import Entry, Version, entry_of, is_dead, version_of
+from kvgossip.protocol.model.entry import TYPED, Entry, Version, is_dead, value_in, version_of
 from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.typed.body import holds
+from kvgossip.protocol.typed.typed_record import dot_of
+from kvgossip.protocol.typed.views import view_of
 from kvgossip.runtime.changes.follower import Follower
 from kvgossip.runtime.changes.history import HistoryEntry
 from kvgossip.runtime.changes.watchers import Topic
@@ -49,11 +52,15 @@ class Reads:
         return self._settling.settled or self._settling.is_cut_off(self._clocks())
 
     def value(self, key: str) -> bytes | None:
-        value = self._store.value(key)
+        record = self._store.visible(key)
+        value: bytes | None = None
+        if record is not None:
+            value = view_of(key, record).value if record[0] & TYPED else value_in(record)
         return value if self._settling.settled else self._sure(value)
 
     def entry(self, key: str) -> Entry | None:
-        entry = self._store.get(key)
+        record = self._store.visible(key)
+        entry = None if record is None or is_dead(record) else view_of(key, record)
         return entry if self._settling.settled else self._sure(entry)
 
     def record(self, key: str) -> bytes | None:
@@ -93,16 +100,18 @@ class Reads:
                 text, "try again, or ask another node", str(version_of(record)) if record else None
             ) from None
         record = self._store.record(key)
-        return entry_of(key, record) if record is not None else Entry(key, None, version)
+        return view_of(key, record) if record is not None else Entry(key, None, version)
 
     def _has_arrived(self, key: str, version: Version) -> bool:
-        """True if this version or a newer one is here, or was here and has been collected since."""
-        record = self._store.record(key)
-        return (
-            version_of(record) >= version
-            if record is not None
-            else self._replica.tombstones.has_collected(key, version)
-        )
+        """True if this version or a newer one is here, or was here and has been collected since. A
+        record whose writes are merged may be newer, and lack that one."""
+        record, tombstones = self._store.record(key), self._replica.tombstones
+        if record is None:
+            return tombstones.has_collected(key, version)
+        if record[0] & TYPED and not holds(record, dot_of(version)):
+            # what it no longer says may have been pruned
+            return tombstones.context.covers(version)
+        return version_of(record) >= version
 
     def history(self, key: str) -> list[HistoryEntry]:
         check_key(key)

@@ -11,11 +11,29 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kvgossip.errors import ClockAheadError, LocalError, OverloadedError, StorageError
+from kvgossip.errors import (
+    BadContextError,
+    ClockAheadError,
+    LocalError,
+    OverloadedError,
+    StorageError,
+)
 from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_concern
 from kvgossip.protocol.merging import Outcome
-from kvgossip.protocol.model.entry import Entry, entry_of
-from kvgossip.protocol.model.write import Writing
+from kvgossip.protocol.model.entry import (
+    Entry,
+    Version,
+    check_flags,
+    check_ttl,
+    is_dead,
+    is_typed,
+)
+from kvgossip.protocol.model.write import Writing, check_write
+from kvgossip.protocol.typed import edit as edits
+from kvgossip.protocol.typed.body import shown_type, type_in
+from kvgossip.protocol.typed.context_token import parse_token
+from kvgossip.protocol.typed.edit import Edit
+from kvgossip.protocol.typed.views import view_of
 from kvgossip.runtime.driver import Driver
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
 
@@ -72,22 +90,78 @@ class Writes:
     # -- keys -------------------------------------------------------------------------------------
 
     def begin_put(
-        self, key: str, value: bytes, content_type: str | None, ttl_s: float | None, flags: int
+        self,
+        key: str,
+        value: bytes,
+        content_type: str | None,
+        ttl_s: float | None,
+        flags: int,
+        after: Version | None = None,
     ) -> Written:
         driver = self._driver
         now = driver.clocks()
         driver.check_load(now)
-        record, effects = driver.replica.put(key, value, now, content_type, ttl_s, flags)
+        record, effects = driver.replica.put(key, value, now, content_type, ttl_s, flags, after)
         driver.do(effects, now)
         assert record is not None
         commits = driver.commits
         return Written(record, commits.durable() if commits is not None else None)
 
-    def begin_delete(self, key: str) -> Written | None:
+    def begin_put_sibling(
+        self,
+        key: str,
+        value: bytes,
+        content_type: str | None,
+        ttl_s: float | None,
+        flags: int,
+        context: str | None,
+    ) -> Written:
+        check_write(key, value, content_type, self._driver.replica.config)
+        check_flags(flags)
+        check_ttl(ttl_s)
+        seen = None if context is None else parse_token(context, key)
+        wall_ms = self._driver.clocks().wall_ms
+        expires_ms = None if ttl_s is None else wall_ms + int(ttl_s * 1000)
+        written = self.begin_edit(
+            key,
+            edits.put_sibling(
+                value, content_type, flags, expires_ms, context=seen, wall_ms=wall_ms
+            ),
+        )
+        assert written is not None, "to put a sibling always writes"
+        return written
+
+    def begin_delete(
+        self, key: str, context: str | None = None, after: Version | None = None
+    ) -> Written | None:
+        if context is not None:
+            edit = self._delete_of_seen(key, context)
+            return None if edit is None else self.begin_edit(key, edit)
         driver = self._driver
         now = driver.clocks()
         driver.check_load(now)
-        record, effects = driver.replica.delete(key, now)
+        record, effects = driver.replica.delete(key, now, after)
+        driver.do(effects, now)
+        return None if record is None else Written(record, self.durable())
+
+    def _delete_of_seen(self, key: str, context: str) -> Edit | None:
+        """None where nothing was ever merged under the key here. Raises BadContextError."""
+        seen, record = parse_token(context, key), self._driver.replica.store.visible(key)
+        if record is None or (not is_typed(record) and is_dead(record)):
+            return None
+        type_ = type_in(record)
+        if type_ is None:
+            raise BadContextError(
+                f"the key holds {shown_type(record)}, and no context is of that",
+                "read the key again, and leave the context out where the answer has none",
+            )
+        return edits.delete(type_, seen)
+
+    def begin_edit(self, key: str, edit: Edit) -> Written | None:
+        driver = self._driver
+        now = driver.clocks()
+        driver.check_load(now)
+        record, effects = driver.replica.edit(key, edit, now)
         driver.do(effects, now)
         return None if record is None else Written(record, self.durable())
 
@@ -98,13 +172,34 @@ class Writes:
         content_type: str | None,
         ttl_s: float | None,
         flags: int,
+        after: Version | None,
     ) -> Entry:
         await self.admit()
-        return await _finished(key, self.begin_put(key, _octets(value), content_type, ttl_s, flags))
+        return await _finished(
+            key, self.begin_put(key, _octets(value), content_type, ttl_s, flags, after)
+        )
 
-    async def delete(self, key: str) -> Entry | None:
+    async def put_sibling(
+        self,
+        key: str,
+        value: bytes | str,
+        content_type: str | None,
+        ttl_s: float | None,
+        flags: int,
+        context: str | None,
+    ) -> Entry:
         await self.admit()
-        written = self.begin_delete(key)
+        written = self.begin_put_sibling(key, _octets(value), content_type, ttl_s, flags, context)
+        return await _finished(key, written)
+
+    async def delete(self, key: str, context: str | None, after: Version | None) -> Entry | None:
+        await self.admit()
+        written = self.begin_delete(key, context, after)
+        return None if written is None else await _finished(key, written)
+
+    async def edit(self, key: str, edit: Edit) -> Entry | None:
+        await self.admit()
+        written = self.begin_edit(key, edit)
         return None if written is None else await _finished(key, written)
 
     # -- many keys --------------------------------------------------------------------------------
@@ -124,7 +219,7 @@ class Writes:
             await batch.durable
         records = [batch.records.get(each.key) for each in writes]
         return [
-            None if record is None else entry_of(each.key, record)
+            None if record is None else view_of(each.key, record)
             for each, record in zip(writes, records, strict=True)
         ]
 
@@ -151,7 +246,7 @@ class Writes:
         await self.restore([(key, suspect.record)], as_new=True)
         await self.discard_quarantined(number)
         record = self._driver.replica.store.visible(key)
-        return suspect.entry if record is None else entry_of(key, record)
+        return suspect.entry if record is None else view_of(key, record)
 
     async def discard_quarantined(self, number: str) -> None:
         driver = self._driver
@@ -200,6 +295,21 @@ class Writes:
             return None
         return await self.held(key, written, write_concern, timeout_s, on_ack)
 
+    async def edit_and_wait(
+        self,
+        key: str,
+        edit: Edit,
+        wait: str | WriteConcern,
+        timeout_s: float,
+        on_ack: OnAck | None,
+    ) -> AckedWrite | None:
+        await self.admit()
+        write_concern = self.check_wait(wait, timeout_s)
+        written = self.begin_edit(key, edit)
+        if written is None:
+            return None
+        return await self.held(key, written, write_concern, timeout_s, on_ack)
+
     async def held(
         self,
         key: str,
@@ -223,4 +333,4 @@ def _octets(value: bytes | str) -> bytes:
 async def _finished(key: str, written: Written) -> Entry:
     if written.durable is not None:
         await written.durable
-    return entry_of(key, written.record)
+    return view_of(key, written.record)

@@ -18,6 +18,7 @@ from kvgossip.errors import KVGossipError
 from kvgossip.protocol.acks.write_concern import WriteConcern
 from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.model.change import Persist
+from kvgossip.protocol.model.entry import Version
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
@@ -80,13 +81,14 @@ class Recorded(Replica):
         content_type: str | None = None,
         ttl_s: float | None = None,
         flags: int = 0,
+        after: Version | None = None,
     ) -> Written:
-        self._keep("put", key, value, now, content_type, ttl_s, flags)
-        return super().put(key, value, now, content_type, ttl_s, flags)
+        self._keep("put", key, value, now, content_type, ttl_s, flags, after)
+        return super().put(key, value, now, content_type, ttl_s, flags, after)
 
-    def delete(self, key: str, now: Now) -> Written:
-        self._keep("delete", key, now)
-        return super().delete(key, now)
+    def delete(self, key: str, now: Now, after: Version | None = None) -> Written:
+        self._keep("delete", key, now, after)
+        return super().delete(key, now, after)
 
     def edit(self, key: str, edit: Edit, now: Now) -> Written:
         self._keep("edit", key, edit, now)

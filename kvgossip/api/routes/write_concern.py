@@ -21,7 +21,7 @@ from kvgossip.protocol.acks.write_concern import WriteConcern, parse_write_conce
 from kvgossip.protocol.model.entry import Version, parse_version, version_of
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.peer import Peer
-from kvgossip.runtime.node import WAIT_TIMEOUT_S
+from kvgossip.runtime.changing import WAIT_TIMEOUT_S
 from kvgossip.runtime.pending.write_acks import AckedWrite, WriteAck
 from kvgossip.runtime.writes import WAIT_TIMEOUT_MAX_S
 

@@ -58,6 +58,20 @@ class SortedKeys:
         last = len(held) if end is None else held.bisect_left(end)
         return last - held.bisect_left(prefix)
 
+    def longest_start_of(self, text: str, least: str) -> str | None:
+        """The longest key that `text` starts with, among those that start with `least`. Where there
+        is none of these, that is one search."""
+        held = self.sort()
+        while at := held.bisect_right(text):
+            key = held[at - 1]
+            if not key.startswith(least):
+                break
+            if text.startswith(key):
+                return key
+            # whatever `text` starts with is a start of what it has in common with this one
+            text = _common_start(key, text)
+        return None
+
     def sort(self) -> SortedList[str]:
         """All keys. Takes a tenth of a second where `extend` brought a million that were sorted."""
         if self._late:
@@ -99,3 +113,8 @@ def behind(prefix: str) -> str | None:
     """The least text that is greater than all that start with `prefix`; None: there is none."""
     stem = prefix.rstrip(LAST)
     return f"{stem[:-1]}{chr(ord(stem[-1]) + 1)}" if stem else None
+
+
+def _common_start(one: str, other: str) -> str:
+    pairs = zip(one, other, strict=False)
+    return other[: next((at for at, (a, b) in enumerate(pairs) if a != b), len(one))]

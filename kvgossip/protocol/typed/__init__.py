@@ -12,4 +12,6 @@ anew           a record of a backup, written anew
 edit           what a client asks to be done to a record
 context_token  what a reader has seen, as it is given to clients
 forms          what is shown of a record
+views          the same as an entry, to readers who know but values
+defaults       the types that keys of a prefix get
 """

@@ -11,7 +11,7 @@ made two kinds at once, the newest write says which is shown, and the next one t
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -38,12 +38,21 @@ class _Part(NamedTuple):
 
 
 def set_field(record: TypedRecord, dot: bytes, field: str, content: Scalar) -> TypedRecord:
-    """Make it a register that holds this. Raises BadPartError for a bad field or content, and as
-    `write`."""
-    check_text(field, "a field")
-    _check_content(REGISTER, content)
-    parts = [part.value for part in _parts(record, field)]
-    return write(record, dot, [_encode((field, REGISTER, content))], parts)
+    """`set_fields` of one."""
+    return set_fields(record, dot, {field: content})
+
+
+def set_fields(record: TypedRecord, dot: bytes, fields: Mapping[str, Scalar]) -> TypedRecord:
+    """Make them registers that hold these. Raises BadPartError for a bad field or content, or where
+    there is none, and as `write`."""
+    if not fields:
+        raise BadPartError("there is no field", "name at least one")
+    for field, content in fields.items():
+        check_text(field, "a field")
+        _check_content(REGISTER, content)
+    parts = [part.value for field in fields for part in _parts(record, field)]
+    payloads = [_encode((field, REGISTER, content)) for field, content in fields.items()]
+    return write(record, dot, payloads, parts)
 
 
 def add_to_counter(
@@ -80,9 +89,19 @@ def remove_elements(
 
 
 def remove_field(record: TypedRecord, dot: bytes, field: str) -> TypedRecord:
-    """The same record where it is not there."""
-    check_text(field, "a field")
-    parts = [part.value for part in _parts(record, field)]
+    """`remove_fields` of one."""
+    return remove_fields(record, dot, (field,))
+
+
+def remove_fields(record: TypedRecord, dot: bytes, fields: Iterable[str]) -> TypedRecord:
+    """The same record where none of them is there. Raises BadPartError for what is no field, or
+    where there is none."""
+    given = list(dict.fromkeys(fields))
+    if not given:
+        raise BadPartError("there is no field", "name at least one")
+    for field in given:
+        check_text(field, "a field")
+    parts = [part.value for field in given for part in _parts(record, field)]
     return removal(record, dot, parts) if parts else record
 
 

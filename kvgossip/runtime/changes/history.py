@@ -30,8 +30,9 @@ from typing import NamedTuple
 import msgspec
 
 from kvgossip.protocol.effect import Dropped, MemberChanged
-from kvgossip.protocol.model.entry import HEAD_BYTES, Entry, entry_of, is_dead
+from kvgossip.protocol.model.entry import HEAD_BYTES, Entry, is_dead
 from kvgossip.protocol.model.newest import Newest
+from kvgossip.protocol.typed.views import view_of
 from kvgossip.runtime.changes.packing import packed
 
 SITES_MAX = 8192
@@ -157,7 +158,7 @@ class History:
         # a tombstone that was collected is still true
         is_deleted = record is None and bool(earlier) and is_dead(earlier[-1])
         records = earlier if record is None else [*earlier, record]
-        entries = [entry_of(key, each) for each in reversed(records)]
+        entries = [view_of(key, each) for each in reversed(records)]
         present = record is not None or is_deleted
         return [
             HistoryEntry(each, self.writer(each.version.site), present and each is entries[0])

@@ -22,6 +22,7 @@ from kvgossip.errors import WatchLaggedError
 from kvgossip.protocol.model.change import Changed, Conflict
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.ordered_set import OrderedSet
+from kvgossip.protocol.typed.views import view_of
 from kvgossip.runtime.changes.stream import Given, Queue, State, Stream
 
 TOPICS_KEPT = 256
@@ -253,7 +254,7 @@ class Watcher(TopicStream[Change]):
 
     def _take(self) -> Change:
         self.index, changed, _ = self._queue.arrivals.popleft()
-        return Change(changed.key, changed.old, changed.new)
+        return _change(changed)
 
 
 class ConflictWatcher(TopicStream[Conflict]):
@@ -274,4 +275,9 @@ class SetWatcher(TopicStream[tuple[Change, ...]]):
         while arrivals and arrivals[0].input == together[0].input:
             together.append(arrivals.popleft())
         self.index = together[-1].at
-        return tuple(Change(changed.key, changed.old, changed.new) for _, changed, _ in together)
+        return tuple(_change(changed) for _, changed, _ in together)
+
+
+def _change(changed: Changed) -> Change:
+    key, old, new = changed
+    return Change(key, None if old is None else view_of(key, old), view_of(key, new))

@@ -20,7 +20,8 @@ import msgspec
 
 from kvgossip.errors import NotFoundError
 from kvgossip.protocol.effect import Quarantined
-from kvgossip.protocol.model.entry import Entry, entry_of
+from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.typed.views import view_of
 
 if TYPE_CHECKING:
     from kvgossip.runtime.disk.rocksdb import RocksDB
@@ -154,7 +155,7 @@ def _bytes_of(number: str) -> bytes:
 def _suspect(number: bytes, kept: bytes) -> Suspect:
     value = _decode(kept)
     return Suspect(
-        number.hex(), entry_of(value.key, value.record), value.record, value.peer, value.wall_ms
+        number.hex(), view_of(value.key, value.record), value.record, value.peer, value.wall_ms
     )
 
 

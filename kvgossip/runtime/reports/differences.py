@@ -12,10 +12,11 @@ from kvgossip.errors import NoAnswerError
 from kvgossip.protocol.anti_entropy.inspection import Sought
 from kvgossip.protocol.anti_entropy.objections import Objection, Objections
 from kvgossip.protocol.effect import Differing
-from kvgossip.protocol.model.entry import Entry, entry_of, supersedes, version_of
+from kvgossip.protocol.model.entry import Entry, supersedes, version_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer
+from kvgossip.protocol.typed.views import view_of
 from kvgossip.protocol.wire.message import Notice, Precision
 from kvgossip.runtime.driver import Driver
 
@@ -105,7 +106,7 @@ class Inspector:
             why = self._objections.here(key, there, self._driver.clocks())
             assert why is not None
             raise NoAnswerError(f"{name!r} cannot send it: {why.text}", why.hint)
-        return None if there is None else entry_of(key, there)
+        return None if there is None else view_of(key, there)
 
     def _difference(self, each: Differing, member: Member | None, now: Now) -> Difference:
         key, here, there = each
@@ -123,8 +124,8 @@ class Inspector:
                 )
         return Difference(
             key,
-            None if here is None else entry_of(key, here),
-            entry_of(key, there) if isinstance(there, bytes) else there,
+            None if here is None else view_of(key, here),
+            view_of(key, there) if isinstance(there, bytes) else there,
             "here" if _is_newer(here, there) else "there",
             why,
         )

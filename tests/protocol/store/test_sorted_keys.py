@@ -78,6 +78,20 @@ def test_folders_are_what_keys_have_up_to_their_next_slash_and_come_page_by_page
     assert found == wanted
 
 
+@given(
+    st.sets(st.text("ab", min_size=1, max_size=5), max_size=12),
+    st.text("ab", max_size=6),
+    st.text("ab", max_size=2),
+)
+def test_the_longest_key_that_a_text_starts_with_is_found(
+    held: set[str], text: str, least: str
+) -> None:
+    index = SortedKeys()
+    index.extend(held)
+    starts = [key for key in held if text.startswith(key) and key.startswith(least)]
+    assert index.longest_start_of(text, least) == max(starts, key=len, default=None)
+
+
 def test_of_an_index_of_many_keys_a_page_is_read_without_the_rest() -> None:
     names, index = [f"{number:06d}" for number in range(20_000)], SortedKeys()
     shuffled = Random(1).sample(names, len(names))
