@@ -21,13 +21,15 @@ ODD_METHODS = ("get", "TRACE", "PROPFIND", "G" * 300, "PUTS", "GE T", "M-SEARCH"
 TAGS = ("*", "CURRENT", "CURRENT", "W/CURRENT", '"other"', '"other", CURRENT', "bare", '"', "",
         "*, *", '"a" "b"', "CURRENT" * 40)  # fmt: skip
 QUERIES = ("",) * 8 + ("?", "?x=1", "#f", "?ttl=1h", "?ttl=0", "?ttl=x", "?wait=1", "?wait=all",
-           "?stale", "?at_least=x", "?wait=majority&timeout=0", "?&&", "?%00=1")  # fmt: skip
+           "?stale", "?at_least=x", "?wait=majority&timeout=0", "?&&", "?%00=1", "?resolve=lww",
+           "?type=siblings", "?type=map")  # fmt: skip
 HEADERS = (
     ("Content-Type", "text/plain"), ("Content-Type", ""), ("content-type", "\u00e9"),
     ("Content-Type", "x" * 300), ("Accept", "*/*"), ("User-Agent", ""), ("Connection", "close"),
     ("Connection", "Keep-Alive"), ("Connection", "TE, close"), ("Content-Encoding", "gzip"),
     ("Content-Range", "bytes 0-0/1"), ("If-Unmodified-Since", "now"), ("Range", "bytes=0-0"),
     ("TE", "trailers"), ("X-Any", "thing"), ("Host", "twice"), ("KV-TTL", "1h"), ("KV-TTL", "-1"),
+    ("KV-Context", "x"), ("KV-After", "01a22b155e350000-bc5e25d31a499446"),
     ("Authorization", "Basic x"), ("X-Consul-Token", ""), ("Cookie", "a=b"),
     ("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site"),
     ("X-Forwarded-For", "10.0.0.1"), ("Expect", "nothing"), ("Accept-Encoding", "gzip, br"),
@@ -57,7 +59,8 @@ NOT_TRIED = ("/watch", "/events", "/leave", "/join", "/doctor")
 """A stream does not end; the others end the node, or let it ask others that are not there."""
 JSON = (
     b"{}", b"[]", b"null", b"", b"{", b'{"operations": []}', b"[" * 5000, b'{"a":' * 2000,
-    b'{"operations": [{"put": "app/a", "value": "1"}]}',
+    b'{"operations": [{"put": "app/a", "value": "1"}]}', b'{"add": 1}', b'{"add": ["x"]}',
+    b'{"set": {"f": 1}}', b'{"add": ["x"], "field": "f"}', b'{"add": 1' + b"0" * 99 + b"}",
     b'{"operations": [{"put": "a", "value": "1"}, {"delete": "b"}, {"get": "a"}]}',
     b'{"operations": [{"put": "a", "base64": "!"}]}', b'{"operations": [{"get": "a"}], "x": NaN}',
     b'{"operations": [{"put": "a", "value": "1", "if_version": "x"}]}', b'\xff\xfe{}', b"1e999",

@@ -10,6 +10,7 @@ knows aiohttp.
     tls        connections that are encrypted, and certificates
     ui         the console: pages, styles and scripts for browsers (docs/console.md)
     keys       everything that can be done with one key, by either lane
+    typed_answers    keys whose writes are merged, as answers
     listings   all records under a prefix, made once for all who ask
     archive    the format of an export
     sampler    the numbers of the last hour, for plots

@@ -29,7 +29,7 @@ import msgspec
 
 from kvgossip.errors import BadKeyError, LocalError, RemoteError
 from kvgossip.protocol.model.checksum import checksum
-from kvgossip.protocol.model.entry import check_record, is_dead, value_offset, version_of
+from kvgossip.protocol.model.entry import check_record, is_dead, is_typed, value_offset, version_of
 from kvgossip.protocol.model.key import check_key
 
 FORMAT = 2
@@ -191,8 +191,10 @@ def _pair_of(line: bytes, value_bytes_max: int | None, *, checked: bool) -> tupl
         raise ArchiveError(f"the record of {read.key!r} does not match its line")
     if (checked or read.checksum) and read.checksum != _checksum_of(read.key, read.record):
         raise ArchiveError(f"the checksum of {read.key!r} does not match its record")
+    # a record that is merged has a bound of its own, which the merge looks at
     if (
         value_bytes_max is not None
+        and not is_typed(read.record)
         and len(read.record) - value_offset(read.record) > value_bytes_max
     ):
         raise ArchiveError(

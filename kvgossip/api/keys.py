@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NamedTuple
 
-from kvgossip.api.access.rights import Access, Caller
+from kvgossip.api.access.rights import Access, Caller, Scope
 from kvgossip.api.http.errors import RequestError
 from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.request_target import decode_key
 from kvgossip.api.http.response import OCTET_STREAM, Answer, Answers, sendable
 from kvgossip.api.http.room import LONG_BYTES
+from kvgossip.api.typed_answers import context_line, record_lines, typed_answer, version_in
 from kvgossip.errors import LocalError
 from kvgossip.protocol.model.entry import (
     HEAD_BYTES,
+    TYPED,
+    Version,
     check_content_type,
     entry_of,
     is_dead,
     value_offset,
 )
 from kvgossip.protocol.model.key import check_key
+from kvgossip.protocol.typed.body import decode
+from kvgossip.protocol.typed.edit import Edit
+from kvgossip.protocol.typed.forms import json_of
+from kvgossip.protocol.typed.views import tag_of
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
@@ -47,6 +54,18 @@ class Reply(NamedTuple):
     written: Written | None = None
 
 
+class Terms(NamedTuple):
+    """What the client of a put or a delete says of what it has seen: the `context` of an answer, or
+    a version of a plain key. `siblings`: it wants a key of siblings."""
+
+    context: str | None = None
+    after: Version | None = None
+    siblings: bool = False
+
+
+NO_TERMS = Terms()
+
+
 class Keys:
     """Everything that can be done with one key: the same code, whichever lane a request came by
     (see fast.py). All raise KVGossipError. `caller`: who asks; None: everybody may."""
@@ -56,9 +75,17 @@ class Keys:
         self._answers = answers
         self.access = access
 
-    def get(self, encoded_key: str, condition: Condition | None, caller: Caller | None) -> Answer:
+    def get(
+        self,
+        encoded_key: str,
+        condition: Condition | None,
+        caller: Caller | None,
+        *,
+        resolve: bool = False,
+    ) -> Answer:
         """The raw bytes with their content type; `ETag` and `KV-Version` are the version. 304 when
-        If-None-Match names it."""
+        If-None-Match names it. Of a key whose writes are merged: see typed_answers.py. `resolve`:
+        of siblings the newest alone."""
         key = decode_key(encoded_key)
         if caller is not None:
             caller.must_read(key)
@@ -66,15 +93,16 @@ class Keys:
         if record is None or is_dead(record):
             check_key(key)
             return self._absent(key, record)
-        version = version_in(record)
-        if condition is not None and not condition.holds(version):
-            return (
-                self._unchanged(version)
-                if condition.matches(version)
-                else self._failed(key, version)
-            )
+        if condition is not None:
+            tag = tag_of(record)
+            if not condition.holds(tag):
+                return (
+                    self._unchanged(record) if condition.matches(tag) else self._failed(key, record)
+                )
+        if record[0] & TYPED:
+            return typed_answer(self._answers, self._node, key, record, resolve=resolve)
         content_type, value = _content_of(key, record)
-        return self._answers.value(value, content_type, _version_lines(version))
+        return self._answers.value(value, content_type, _version_lines(version_in(record)))
 
     def is_long(self, encoded_key: str, caller: Caller | None) -> bool:
         """True if the answer of `get` may be a long one."""
@@ -92,56 +120,101 @@ class Keys:
         condition: Condition | None,
         caller: Caller | None,
         ttl_s: float | None = None,
+        terms: Terms | None = None,
     ) -> Reply:
         """Stores the value if the condition holds here and now. `ttl_s`: it expires after so many
-        seconds."""
+        seconds. `terms`: what its client has seen; None: it does not say."""
         key = decode_key(encoded_key)
         if caller is not None:
             caller.must_write(key)
         content_type = _checked(content_type)
         if condition is not None:
             check_key(key)
-            current = self._version_of(key)
-            if not condition.holds(current):
+            current = self._live(key)
+            if not condition.holds(_tag(current)):
                 return Reply(self._failed(key, current), None)
-        written = self._node.begin_put(key, value, content_type=content_type, ttl_s=ttl_s)
-        version = version_in(written.record)
-        head = _version_lines(version) + (CHECKED_HERE if condition is not None else "")
+        if terms is None:
+            written = self._node.begin_put(key, value, content_type=content_type, ttl_s=ttl_s)
+        elif terms.siblings or terms.context is not None:
+            written = self._node.begin_put_sibling(
+                key, value, content_type=content_type, ttl_s=ttl_s, context=terms.context
+            )
+        else:
+            written = self._node.begin_put(
+                key, value, content_type=content_type, ttl_s=ttl_s, after=terms.after
+            )
+        record = written.record
+        version = version_in(record)
+        head = record_lines(record) if record[0] & TYPED else _version_lines(version)
+        if condition is not None:
+            head += CHECKED_HERE
         return Reply(
             self._answers.json(200, {"key": key, "version": version}, head),
             written.durable,
             written,
         )
 
-    def delete(self, encoded_key: str, condition: Condition | None, caller: Caller | None) -> Reply:
+    def delete(
+        self,
+        encoded_key: str,
+        condition: Condition | None,
+        caller: Caller | None,
+        terms: Terms = NO_TERMS,
+    ) -> Reply:
         """200 with the version of the tombstone; 404 when there was nothing to delete,
-        whatever the condition."""
+        whatever the condition. `deleted` is false where something stays that the client's context
+        has not seen."""
         key = decode_key(encoded_key)
         if caller is not None:
             caller.must_write(key)
         check_key(key)
         if condition is not None:
-            current = self._version_of(key)
-            if current is not None and not condition.holds(current):
+            current = self._live(key)
+            if current is not None and not condition.holds(_tag(current)):
                 return Reply(self._failed(key, current), None)
-        written = self._node.begin_delete(key)
+        written = self._node.begin_delete(key, context=terms.context, after=terms.after)
         if written is None:
             # raises NotSettledError where it cannot tell whether this key exists
             self._node.record(key)
             return Reply(self._absent(key, None), None)
-        version = version_in(written.record)
+        version, deleted = version_in(written.record), is_dead(written.record)
         head = f"KV-Version: {version}\r\n" + (CHECKED_HERE if condition is not None else "")
         return Reply(
-            self._answers.json(200, {"key": key, "version": version, "deleted": True}, head),
+            self._answers.json(200, {"key": key, "version": version, "deleted": deleted}, head),
             written.durable,
             written,
         )
 
-    def _version_of(self, key: str) -> str | None:
-        """The version that a condition is about. Raises NotSettledError where this node cannot know
-        it."""
+    def edit(
+        self, encoded_key: str, edit: Edit, condition: Condition | None, caller: Caller
+    ) -> Reply:
+        """Does this to a key whose writes are merged. The answer has what the key then holds, for
+        those who may read it. An edit that changes nothing is no write, and its version that of
+        what is here."""
+        key = decode_key(encoded_key)
+        check_key(key)
+        if condition is not None:
+            current = self._live(key)
+            if not condition.holds(_tag(current)):
+                return Reply(self._failed(key, current), None)
+        written = self._node.begin_edit(key, edit)
+        record = self._live(key) if written is None else written.record
+        may_read = caller.may_read(Scope(key))
+        document = {
+            "key": key,
+            "version": None if record is None else version_in(record),
+            "type": edit.type,
+            "value": None if record is None or not may_read else json_of(decode(record)),
+        }
+        head = "" if record is None else record_lines(record)
+        head += CHECKED_HERE if condition is not None else ""
+        durable = self._node.kept() if written is None else written.durable
+        return Reply(self._answers.json(200, document, head), durable, written)
+
+    def _live(self, key: str) -> bytes | None:
+        """What a condition is about. Raises NotSettledError where this node cannot know it."""
         record = self._node.record(key)
-        return None if record is None or is_dead(record) else version_in(record)
+        return None if record is None or is_dead(record) else record
 
     def _absent(self, key: str, tombstone: bytes | None) -> Answer:
         """A key that was deleted has the version of its delete."""
@@ -150,25 +223,27 @@ class Keys:
             "hint": "keys are exact: GET /kv?prefix=, or `kvgossip list`, lists them",
             "key": key,
         }
-        return self._answers.json(
-            404,
-            document,
-            f"KV-Version: {version_in(tombstone)}\r\n" if tombstone is not None else "",
-        )
+        head = ""
+        if tombstone is not None:
+            head = f"KV-Version: {version_in(tombstone)}\r\n{context_line(key, tombstone)}"
+        return self._answers.json(404, document, head)
 
-    def _unchanged(self, version: str) -> Answer:
-        return self._answers.octets(304, None, _version_lines(version))
+    def _unchanged(self, record: bytes) -> Answer:
+        return self._answers.octets(304, None, record_lines(record))
 
-    def _failed(self, key: str, version: str | None) -> Answer:
+    def _failed(self, key: str, record: bytes | None) -> Answer:
         document = {
             "error": "the condition does not hold on this node",
             "hint": FAILED_HINT,
             "key": key,
-            "version": version,
+            "version": None if record is None else version_in(record),
         }
-        return self._answers.json(
-            412, document, (_version_lines(version) if version else "") + CHECKED_HERE
-        )
+        head = "" if record is None else record_lines(record)
+        return self._answers.json(412, document, head + CHECKED_HERE)
+
+
+def _tag(record: bytes | None) -> str | None:
+    return None if record is None else tag_of(record)
 
 
 def failure_of(durable: asyncio.Future[None]) -> Exception | None:
@@ -202,11 +277,6 @@ def _checked(content_type: str | None) -> str | None:
     except LocalError as error:
         raise RequestError(400, str(error), error.hint) from None
     return content_type
-
-
-def version_in(record: bytes) -> str:
-    # As Version.__str__ would write it, without building a Version.
-    return record[1:HEAD_BYTES].hex("-", 8)
 
 
 def _version_lines(version: str) -> str:

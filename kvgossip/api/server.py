@@ -46,6 +46,7 @@ from kvgossip.api.routes.events import EventRoutes
 from kvgossip.api.routes.folders import FolderRoutes
 from kvgossip.api.routes.history import HistoryRoutes
 from kvgossip.api.routes.kv import KeyRoutes
+from kvgossip.api.routes.kv_edit import EditRoutes
 from kvgossip.api.routes.overview import OverviewRoutes
 from kvgossip.api.routes.releases import ReleaseRoutes
 from kvgossip.api.routes.review import ReviewRoutes
@@ -126,6 +127,7 @@ class ServerRoutes(Family):
 
 FAMILIES: tuple[type[Family], ...] = (
     KeyRoutes,
+    EditRoutes,
     FolderRoutes,
     BatchRoutes,
     HistoryRoutes,
@@ -178,6 +180,7 @@ class ApiServer:
         self._routes = RouteTable(
             (
                 KeyRoutes(node, self._keys, answers),
+                EditRoutes(node, self._keys, answers),
                 FolderRoutes(node, answers),
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),

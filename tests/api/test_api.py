@@ -400,8 +400,8 @@ async def test_an_unknown_path_is_404_and_names_the_paths_there_are(served: Serv
 @pytest.mark.parametrize(
     ("method", "target", "allowed"),
     [
-        ("POST", "/kv/a", "GET, HEAD, PUT, DELETE"),
-        ("OPTIONS", "/kv/a", "GET, HEAD, PUT, DELETE"),
+        ("PATCH", "/kv/a", "GET, HEAD, PUT, DELETE, POST"),
+        ("OPTIONS", "/kv/a", "GET, HEAD, PUT, DELETE, POST"),
         ("PUT", "/kv", "GET, HEAD"),
         ("GET", "/leave", "POST"),
     ],

@@ -75,6 +75,10 @@ def _operation(route: Route) -> Schema:
         responses[str(status)] = _response(status, error)
     if route.accepted is not None:
         responses["202"] = _response(202, {JSON: route.accepted})
+    if route.several is not None:
+        schema, example = route.several
+        responses["300"] = _response(300, {JSON: schema})
+        responses["300"]["content"][JSON]["example"] = example
     operation: Schema = {
         "operationId": route.operation,
         "tags": [route.tag],

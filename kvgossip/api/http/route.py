@@ -117,6 +117,8 @@ class Route:
     other_content: tuple[tuple[str, Schema], ...] = ()
     #: The schema of its 202, where it has one.
     accepted: Schema | None = None
+    #: The schema of its 300, where it has one, and an example.
+    several: tuple[Schema, Any] | None = None
     #: Those of `statuses` that have no body.
     bare: tuple[int, ...] = (304,)
     #: The keys that a READ or WRITE is about.

@@ -1,6 +1,8 @@
 """One family of routes a file: a class with handlers, and behind them its ROUTES (http/route.py).
 
 kv               /kv: values, and the list of keys
+kv_request       what a request about one key says beside its value
+kv_edit          POST /kv/{key}: counters, sets, maps
 folders          /folders: keys by their next slash
 write_concern    waiting for others to hold a write, and for a version to arrive
 batch            /batch: writes that happen together

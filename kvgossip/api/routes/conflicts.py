@@ -11,6 +11,7 @@ from kvgossip.api.http.route import Call, Family, Parameter, Route, prefix_in_qu
 from kvgossip.api.http.schema import TEXT, many, named
 from kvgossip.api.routes.history import WRITE, WRITE_EXAMPLE, written
 from kvgossip.protocol.model.entry import Entry
+from kvgossip.protocol.typed.views import view_of
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
@@ -31,8 +32,12 @@ class ConflictRoutes(Family):
         in the history of their keys."""
         found = self._node.conflicts(call.query.get("prefix", ""))
         shown = [
-            {"key": each.key, "lost": self._write(each.lost), "kept": self._write(each.kept)}
-            for each in found
+            {
+                "key": key,
+                "lost": self._write(view_of(key, lost)),
+                "kept": self._write(view_of(key, kept)),
+            }
+            for key, lost, kept in found
         ]
         return self._answers.json(200, {"conflicts": shown})
 

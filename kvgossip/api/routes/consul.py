@@ -60,7 +60,8 @@ from kvgossip.api.routes.consul_form import (
     modify_index,
     opening,
 )
-from kvgossip.api.routes.kv import KEY, VALUE, WRITE_STATUSES, refuse_headers
+from kvgossip.api.routes.kv import VALUE, WRITE_STATUSES
+from kvgossip.api.routes.kv_request import KEY, refuse_headers
 from kvgossip.api.routes.watch import POLL_LOOKS_S, WatchRoutes
 from kvgossip.protocol.model.entry import Entry, entry_of
 from kvgossip.protocol.model.key import check_key

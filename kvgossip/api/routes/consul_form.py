@@ -8,8 +8,9 @@ from typing import NamedTuple
 import msgspec
 
 from kvgossip.api.listings import Listing
-from kvgossip.protocol.model.entry import Entry, entry_of
+from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.hlc import index_of
+from kvgossip.protocol.typed.views import view_of
 
 INDENT = 4
 
@@ -32,7 +33,7 @@ class Entries(NamedTuple):
 
     def text(self, listing: Listing, start: int, end: int) -> bytes:
         records = zip(listing.keys[start:end], listing.records[start:end], strict=True)
-        return _joined([item_of(entry_of(*each)) for each in records], not start, self.pretty)
+        return _joined([item_of(view_of(*each)) for each in records], not start, self.pretty)
 
 
 class Names(NamedTuple):

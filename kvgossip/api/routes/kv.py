@@ -4,14 +4,13 @@ out."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from kvgossip.api.access.rights import Right
-from kvgossip.api.http.duration import duration_s
 from kvgossip.api.http.errors import RequestError
-from kvgossip.api.http.precondition import Condition, condition_of
+from kvgossip.api.http.precondition import Condition
 from kvgossip.api.http.response import Answer, Answers
 from kvgossip.api.http.route import (
     Body,
@@ -28,21 +27,34 @@ from kvgossip.api.http.schema import (
     VERSION,
     VERSION_EXAMPLE,
     WHOLE,
+    YES_OR_NO,
     many,
     named,
     or_null,
 )
-from kvgossip.api.keys import CHECKED_HERE, Keys, Reply, until_kept, version_in
+from kvgossip.api.keys import CHECKED_HERE, NO_TERMS, Keys, Reply, until_kept
+from kvgossip.api.routes.kv_request import (
+    CONDITIONS,
+    KEY,
+    TERMS,
+    TTL,
+    TYPE,
+    condition_in,
+    refuse_headers,
+    terms_of,
+    ttl_of,
+)
 from kvgossip.api.routes.write_concern import AT_LEAST, WAIT, WAITED, Waiting, WriteOptions
+from kvgossip.api.typed_answers import SEVERAL, version_in
 from kvgossip.errors import NotSettledError
 from kvgossip.protocol.model.entry import (
-    TTL_S_MAX,
-    TTL_S_MIN,
+    TYPED,
     content_type_in,
     expires_in,
     flags_in,
     value_offset,
 )
+from kvgossip.protocol.typed.views import siblings_in, view_of, viewed_type
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
@@ -52,30 +64,7 @@ LIST_LIMIT_MAX = 1000
 OFFSET_MAX = 10**9
 WAITING_FAMILY = "waiting"
 """The metrics keep what waits for others apart: it must not look like a slow node."""
-# To store a value although its condition was not looked at would break the promise that these
-# headers make to a client.
-_NOT_OFFERED = ("If-Unmodified-Since", "Content-Range")
 VALUE = Body(OCTETS, bytes_max=lambda config: config.value_bytes_max)
-KEY = Parameter(
-    "path",
-    "key",
-    {"type": "string", "minLength": 1, "maxLength": 1024},
-    "any UTF-8 of 1 to 1,024 bytes, percent-encoded",
-)
-CONDITIONS = (
-    Parameter(
-        "header",
-        "If-Match",
-        TEXT,
-        'only if the version is one of these on this node: "VERSION", or * for any',
-    ),
-    Parameter(
-        "header",
-        "If-None-Match",
-        TEXT,
-        'only if it is none of these on this node: "VERSION", or * for any',
-    ),
-)
 WRITE_STATUSES = (408, 409, 412, 413, 415, 431, 501)
 _STORED = named("Stored", key=TEXT, version=VERSION)
 _STORED_EXAMPLE = {"key": "config/theme", "version": VERSION_EXAMPLE}
@@ -88,6 +77,7 @@ _LISTED = named(
     expires_ms=or_null(WHOLE),
     flags=WHOLE,
 )
+_LISTED["properties"] |= {"type": TEXT, "siblings": WHOLE}
 _LISTED_EXAMPLE = {
     **_STORED_EXAMPLE, "content_type": "text/plain", "bytes": 4, "expires_ms": None, "flags": 0
 }  # fmt: skip
@@ -113,11 +103,8 @@ _STALE = Parameter(
     {"enum": ["true", "false", "1", "0"]},
     "false: 503 where the node has but the data of its disk",
 )
-_TTL = (
-    Parameter(
-        "query", "ttl", TEXT, "how long the value lives: 500ms, 30s, 15m, 12h; default: for ever"
-    ),
-    Parameter("header", "KV-TTL", TEXT, "the same; give one of them"),
+_RESOLVE = Parameter(
+    "query", "resolve", {"enum": ["lww"]}, "of several siblings the newest one alone, with 200"
 )
 
 
@@ -130,9 +117,13 @@ class KeyRoutes(Family):
 
     async def get(self, call: Call) -> Answer:
         self._regard_stale(call)
-        if call.query.keys() - {"stale"}:
+        if call.query.keys() - {"stale", "resolve"}:
             await self._waiting.arrived(call)
-        return self._keys.get(call.key, _condition_of(call.request), call.caller)
+        resolve = call.query.get("resolve")
+        if resolve not in (None, "lww"):
+            raise RequestError(400, f"resolve = {resolve!r} is unknown", "use lww, or leave it out")
+        condition = condition_in(call.request)
+        return self._keys.get(call.key, condition, call.caller, resolve=resolve is not None)
 
     def _regard_stale(self, call: Call) -> None:
         """With ?stale=false a node that has but the data of its disk does not answer."""
@@ -145,39 +136,30 @@ class KeyRoutes(Family):
     async def put(self, call: Call) -> web.StreamResponse:
         """The value changes only after the whole body has arrived."""
         refuse_headers(call.request)
-        condition, ttl_s = _condition_of(call.request), _ttl_of(call)
+        condition, ttl_s, terms = condition_in(call.request), ttl_of(call), terms_of(call)
         options = self._waiting.options_of(call)
         value = await call.body()
         if options is not None:
             self._waiting.check(options)
         content_type = call.request.headers.get("Content-Type")
-        reply = self._keys.put(call.key, value, content_type, condition, call.caller, ttl_s)
-        return await self._done(call, reply, options, condition)
+        reply = self._keys.put(call.key, value, content_type, condition, call.caller, ttl_s, terms)
+        return await finished(self._waiting, call, reply, options, condition)
 
     async def delete(self, call: Call) -> web.StreamResponse:
         refuse_headers(call.request)
-        condition, options = _condition_of(call.request), self._waiting.options_of(call)
+        condition, options = condition_in(call.request), self._waiting.options_of(call)
         if options is not None:
             self._waiting.check(options)
-        reply = self._keys.delete(call.key, condition, call.caller)
-        return await self._done(call, reply, options, condition)
-
-    async def _done(
-        self, call: Call, reply: Reply, options: WriteOptions | None, condition: Condition | None
-    ) -> web.StreamResponse:
-        """The answer, once what it says cannot be lost any more, and those that it was to wait for
-        hold it."""
-        if options is None or reply.written is None:
-            await until_kept(reply.durable)
-            return reply.answer
-        head = CHECKED_HERE if condition is not None else ""
-        return await self._waiting.held(call, reply.written, options, head)
+        terms = terms_of(call) or NO_TERMS
+        reply = self._keys.delete(call.key, condition, call.caller, terms)
+        return await finished(self._waiting, call, reply, options, condition)
 
     async def page(self, call: Call) -> Answer:
         """The live keys in order, a page at a time, without their values. `after` of a page asks
         for the next one, null ends it.
 
         `expires_ms`: ms since 1970, null for never. `keys`: how many there are with this prefix.
+        `type`, `siblings`: of a key whose writes are merged.
         """
         self._regard_stale(call)
         if "offset" in call.query and "after" in call.query:
@@ -186,17 +168,7 @@ class KeyRoutes(Family):
         offset = _whole("offset", call.query.get("offset", "0"), 0, OFFSET_MAX)
         prefix, after = call.query.get("prefix", ""), call.query.get("after", "")
         entries = self._node.records(prefix, after, limit + 1, offset)
-        page = [
-            {
-                "key": key,
-                "version": version_in(record),
-                "content_type": content_type_in(record),
-                "bytes": len(record) - value_offset(record),
-                "expires_ms": expires_in(record),
-                "flags": flags_in(record),
-            }
-            for key, record in entries[:limit]
-        ]
+        page = [_listed(key, record) for key, record in entries[:limit]]
         return self._answers.json(
             200,
             {
@@ -212,10 +184,11 @@ class KeyRoutes(Family):
             "/kv/{key}",
             get,
             Right.READ,
-            "The raw bytes of a value.",
+            "The raw bytes of a value; of several siblings all, with 300.",
             OCTETS,
             (304, 404, 412, 504),
-            parameters=(KEY, *AT_LEAST, _STALE, *CONDITIONS),
+            parameters=(KEY, *AT_LEAST, _STALE, _RESOLVE, *CONDITIONS),
+            several=SEVERAL,
             scope=key_in_path,
             content_type="*/*",
             counted_with_query_as=WAITING_FAMILY,
@@ -229,7 +202,7 @@ class KeyRoutes(Family):
             _STORED,
             WRITE_STATUSES,
             example=_STORED_EXAMPLE,
-            parameters=(KEY, *WAIT, *_TTL, *CONDITIONS),
+            parameters=(KEY, *WAIT, *TTL, TYPE, *TERMS, *CONDITIONS),
             scope=key_in_path,
             body=VALUE,
             accepted=WAITED,
@@ -241,10 +214,10 @@ class KeyRoutes(Family):
             delete,
             Right.WRITE,
             "Delete a key.",
-            named("Deleted", key=TEXT, version=VERSION, deleted={"const": True}),
+            named("Deleted", key=TEXT, version=VERSION, deleted=YES_OR_NO),
             (404, *WRITE_STATUSES),
             example={**_STORED_EXAMPLE, "deleted": True},
-            parameters=(KEY, *WAIT, *CONDITIONS),
+            parameters=(KEY, *WAIT, *TERMS, *CONDITIONS),
             scope=key_in_path,
             accepted=WAITED,
             counted_with_query_as=WAITING_FAMILY,
@@ -264,50 +237,43 @@ class KeyRoutes(Family):
     )
 
 
-def _condition_of(request: web.BaseRequest) -> Condition | None:
-    headers = request.headers
-    if "If-Match" in headers or "If-None-Match" in headers:
-        return condition_of(
-            *(
-                ", ".join(headers.getall(name)) if name in headers else None
-                for name in ("If-Match", "If-None-Match")
-            )
-        )
-    return None
+async def finished(
+    waiting: Waiting,
+    call: Call,
+    reply: Reply,
+    options: WriteOptions | None,
+    condition: Condition | None,
+) -> web.StreamResponse:
+    """The answer to a write, once what it says cannot be lost any more, and those that it was to
+    wait for hold it."""
+    if options is None or reply.written is None:
+        await until_kept(reply.durable)
+        return reply.answer
+    head = CHECKED_HERE if condition is not None else ""
+    return await waiting.held(call, reply.written, options, head)
 
 
-def _ttl_of(call: Call) -> float | None:
-    """How long the value shall live: `?ttl=` or the header KV-TTL, in seconds; None: for ever."""
-    in_query, in_header = call.query.get("ttl"), call.request.headers.get("KV-TTL")
-    if in_query is not None and in_header is not None:
-        raise RequestError(
-            400,
-            "the time to live is given twice",
-            "give either ?ttl= or the header KV-TTL; nothing was changed",
-        )
-    text = in_header if in_query is None else in_query
-    if text is None:
-        return None
-    ttl_s = duration_s("ttl", text, TTL_S_MAX)
-    if ttl_s < TTL_S_MIN:
-        raise RequestError(400, "ttl must be at least 1ms", "nothing was changed")
-    return ttl_s
-
-
-def refuse_headers(request: web.BaseRequest) -> None:
-    """Raises RequestError for headers of a write without which it would be another one."""
-    headers = request.headers
-    for name in _NOT_OFFERED:
-        if name in headers:
-            raise RequestError(
-                501,
-                f"{name} is not offered for writes",
-                "nothing was changed; leave the header out",
-            )
-    if headers.get("Content-Encoding", "identity") != "identity":
-        raise RequestError(
-            415, "encoded bodies are not taken", "nothing was changed; send the value as it is"
-        )
+def _listed(key: str, record: bytes) -> dict[str, Any]:
+    if record[0] & TYPED:
+        entry = view_of(key, record)
+        return {
+            "key": key,
+            "version": version_in(record),
+            "content_type": entry.content_type,
+            "bytes": len(entry.value or b""),
+            "expires_ms": expires_in(record),
+            "flags": entry.flags,
+            "type": viewed_type(record),
+            "siblings": siblings_in(record),
+        }
+    return {
+        "key": key,
+        "version": version_in(record),
+        "content_type": content_type_in(record),
+        "bytes": len(record) - value_offset(record),
+        "expires_ms": expires_in(record),
+        "flags": flags_in(record),
+    }
 
 
 def limit_in(query: Mapping[str, str], default: int) -> int:

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from kvgossip.api.access.rights import Caller, Scope
-from kvgossip.api.keys import version_in
-from kvgossip.protocol.model.entry import content_type_in, is_dead, value_offset
+from kvgossip.api.typed_answers import version_in
+from kvgossip.protocol.model.entry import TYPED, content_type_in, is_dead, value_offset
+from kvgossip.protocol.typed.views import siblings_in, view_of, viewed_type
 from kvgossip.runtime.changes.feed import Feed
 from kvgossip.runtime.changes.follower import Event, Kind
 from kvgossip.runtime.changes.watchers import Topic
@@ -102,7 +103,8 @@ def beat(cursor: str | None) -> bytes:
 
 def document(event: Event, values: str) -> dict[str, Any]:
     """Key and version of the change; of a put content type and size as well, and the value where it
-    is asked for. Of a conflict the same of `lost` as well.
+    is asked for; of a key whose writes are merged its type, and how many siblings there are. Of a
+    conflict the same of `lost` as well.
 
     `value` is as `values` says; a value that is no UTF-8, where text is asked for, comes as
     `value_base64` instead.
@@ -119,8 +121,14 @@ def _body(record: bytes, values: str) -> dict[str, Any]:
     fields: dict[str, Any] = {"version": version_in(record)}
     if is_dead(record):
         return fields
-    value = record[value_offset(record) :]
-    fields |= {"content_type": content_type_in(record), "bytes": len(value)}
+    if record[0] & TYPED:
+        entry = view_of("", record)
+        value = entry.value or b""
+        fields |= {"content_type": entry.content_type, "bytes": len(value)}
+        fields |= {"type": viewed_type(record), "siblings": siblings_in(record)}
+    else:
+        value = record[value_offset(record) :]
+        fields |= {"content_type": content_type_in(record), "bytes": len(value)}
     if values == "base64":
         fields["value"] = b64encode(value).decode()
     elif values == "text":
