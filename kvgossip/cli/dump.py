@@ -28,7 +28,9 @@ def dump(
 ) -> None:
     """Print keys and their values as lines of JSON, in order; values that are no text as base64.
 
-    What expires has the time that it has left as "ttl".
+    What expires has the time that it has left as "ttl". A key whose writes are merged has its
+    "type", and what it shows: JSON, or the newest of its values. `load` does not take these lines,
+    since there is more to such a key; `export` keeps it whole.
 
     Each value is what the node has when it is read: a dump is no snapshot of one moment, and has no
     versions. `export` writes backups.
@@ -60,12 +62,14 @@ def _line(client: Client, entry: dict[str, Any]) -> str:
     from kvgossip.client.failures import RefusedError
 
     try:
-        value = client.get(entry["key"]).body
+        value = client.get(entry["key"], newest="type" in entry).body
     except RefusedError as error:
         if error.status == 404:
             return ""
         raise
     document = {"key": entry["key"], **value_field(value)}
+    if "type" in entry:
+        document["type"] = entry["type"]
     if entry["content_type"] is not None:
         document["content_type"] = entry["content_type"]
     if entry.get("expires_ms") is not None:

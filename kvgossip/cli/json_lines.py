@@ -29,6 +29,8 @@ def parse_item(document: Any) -> Item:
     """Raises ValueError or TypeError with the reason for a line that does not fit."""
     if not isinstance(document, dict):
         raise TypeError("it is no JSON object")
+    if "type" in document:
+        raise ValueError(f"the line has not all of a {document['type']}: import an export instead")
     known = {"key", "value", "base64", "content_type", "ttl", "flags"}
     if unknown := sorted(document.keys() - known):
         raise ValueError(f"unknown field {unknown[0]!r}")

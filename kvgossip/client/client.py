@@ -28,9 +28,11 @@ class StreamEvent(NamedTuple):
 class Client(Conversation):
     """One method for each route; every one raises UnreachableError or RefusedError."""
 
-    def get(self, key: str) -> Reply:
-        """The value's bytes; its headers have version and content type."""
-        return self._call("GET", _path_of(key))
+    def get(self, key: str, *, newest: bool = False) -> Reply:
+        """The value's bytes; its headers have version and content type. `newest`: of several
+        siblings that one; otherwise all of them, as JSON."""
+        query = "?" + _query({"resolve": "lww"}) if newest else ""
+        return self._call("GET", _path_of(key) + query)
 
     def put(
         self, key: str, value: bytes, content_type: str | None = None, ttl: str | None = None

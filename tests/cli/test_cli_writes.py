@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -115,6 +116,14 @@ def test_a_key_is_rolled_back_and_keys_are_loaded_and_dumped(tmp_path: Any) -> N
         left_ms = int(line.pop("ttl").removesuffix("ms"))
         assert line == {"key": "t", "value": "1", "flags": 7}
         assert 0 < left_ms <= 3_600_000
+        add = urllib.request.Request(f"{url}/kv/hits", b'{"add": 3}', method="POST")
+        urllib.request.urlopen(add).close()
+        (merged,) = run("dump", "hits", "--url", url).stdout.splitlines()
+        assert json.loads(merged) == {
+            "key": "hits", "value": "3", "type": "counter", "content_type": "application/json"
+        }  # fmt: skip
+        unloaded = run("load", "-", "--url", url, stdin=merged)
+        assert (unloaded.returncode, b"import an export" in unloaded.stderr) == (2, True)
         mortal = b'{"key": "n", "value": "1", "ttl": "1ms", "flags": 7}'
         assert (
             run("load", "-", "--url", url, stdin=mortal).returncode,
