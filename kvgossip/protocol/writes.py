@@ -122,7 +122,7 @@ class Writes:
         self._check_may_write(now)
         if self._capacity.bytes_max:
             self._capacity.check(key, value)
-        if key.startswith(DEFAULTS_PREFIX):
+        if key[0] == "." and key.startswith(DEFAULTS_PREFIX):
             check_default(value)
         try:
             seen = b"" if after is None else self._see_version(key, after, now)
@@ -292,7 +292,7 @@ class Writes:
                 edit = Edit(type_, lambda here, dot: anew(here, dot, decode(record)))
                 self.edit(key, edit, now)
                 return Outcome.NEWS
-            parent = self._parent(key, by_default=False)
+            parent = self._parent(key, False)
         except (BadPartError, OtherTypeError, ValueTooLargeError):
             return Outcome.REFUSED
         version = self._version(now)
@@ -311,7 +311,9 @@ class Writes:
     ) -> bytes:
         """`seen`: as much of a version as a parent has, that the writer had besides what is
         here."""
-        parent = max(self._parent(key), seen)
+        parent = self._parent(key)
+        if seen > parent:
+            parent = seen
         version = self._version(now)
         expires_ms = None
         if ttl_s is not None:
@@ -321,26 +323,28 @@ class Writes:
             expires_ms = min(milliseconds_of(version.timestamp), latest_ms) + int(ttl_s * 1000)
         return make_record(version, value, content_type, expires_ms, flags, parent)
 
-    def _parent(self, key: str, *, by_default: bool = True) -> bytes:
+    def _parent(self, key: str, by_default: bool = True) -> bytes:
         """That of a plain write of this key. Raises OtherTypeError where a typed one is live, and,
         where `by_default` says so, for a new key whose prefix has another type."""
         replaced = self._store.record(key)
-        if by_default and (replaced is None or replaced[0] & MUST_GO):
-            self._check_default(key, replaced)
         if replaced is None:
+            if by_default:
+                self._check_default(key)
             return b""
-        if replaced[0] & TYPED:
+        first = replaced[0]
+        if first & MUST_GO and by_default and self._store.is_deleted_or_expired(key, replaced):
+            self._check_default(key)
+        if first & TYPED:
             self._check_plain(key, replaced)
         return parent_of(replaced, self._context.own)
 
-    def _check_default(self, key: str, replaced: bytes | None) -> None:
-        if replaced is None or self._store.is_deleted_or_expired(key, replaced):
-            type_ = self._default_for(key)
-            if type_ is not None:
-                raise OtherTypeError(
-                    f"new keys of this prefix are each a {type_}, and no plain value",
-                    f"write as that type asks, or change {DEFAULTS_PREFIX}PREFIX",
-                )
+    def _check_default(self, key: str) -> None:
+        type_ = self._default_for(key)
+        if type_ is not None:
+            raise OtherTypeError(
+                f"new keys of this prefix are each a {type_}, and no plain value",
+                f"write as that type asks, or change {DEFAULTS_PREFIX}PREFIX",
+            )
 
     def _check_plain(self, key: str, replaced: bytes) -> None:
         if not self._store.is_deleted_or_expired(key, replaced):

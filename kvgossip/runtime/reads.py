@@ -13,7 +13,16 @@ from collections.abc import AsyncGenerator
 from typing import NoReturn, TypeVar
 
 from kvgossip.errors import NotFoundError, NotSettledError, StaleError
-from kvgossip.protocol.model.entry import TYPED, Entry, Version, is_dead, value_in, version_of
+from kvgossip.protocol.model.entry import (
+    HEAD_BYTES,
+    RECORD_FORMAT,
+    TYPED,
+    Entry,
+    Version,
+    is_dead,
+    value_in,
+    version_of,
+)
 from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.typed.body import holds
@@ -25,6 +34,8 @@ from kvgossip.runtime.changes.watchers import Topic
 from kvgossip.runtime.driver import Driver
 
 Found = TypeVar("Found")
+_BARE = RECORD_FORMAT << 4
+"""The first byte of a plain record that has nothing but a value."""
 
 
 class Reads:
@@ -55,7 +66,10 @@ class Reads:
         record = self._store.visible(key)
         value: bytes | None = None
         if record is not None:
-            value = view_of(key, record).value if record[0] & TYPED else value_in(record)
+            if record[0] == _BARE:
+                value = record[HEAD_BYTES:]
+            else:
+                value = view_of(key, record).value if record[0] & TYPED else value_in(record)
         return value if self._settling.settled else self._sure(value)
 
     def entry(self, key: str) -> Entry | None:

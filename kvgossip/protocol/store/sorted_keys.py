@@ -60,8 +60,10 @@ class SortedKeys:
 
     def longest_start_of(self, text: str, least: str) -> str | None:
         """The longest key that `text` starts with, among those that start with `least`. Where there
-        is none of these, that is one search."""
+        is none of these, that is one search; where all keys are greater than `text`, a glance."""
         held = self.sort()
+        if not held or held[0] > text:
+            return None
         while at := held.bisect_right(text):
             key = held[at - 1]
             if not key.startswith(least):
