@@ -34,6 +34,7 @@ MAY: dict[str, set[str]] = {
     # the anonymous one may read under public/, and these ask under app/
     "GET /kv/{key}": {READER, ADMIN},
     "PUT /kv/{key}": {WRITER, ADMIN},
+    "POST /kv/{key}": {WRITER, ADMIN},
     "DELETE /kv/{key}": {WRITER, ADMIN},
     "GET /kv": {READER, ADMIN},
     "GET /folders": {READER, ADMIN},
