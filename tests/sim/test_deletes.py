@@ -25,7 +25,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones.causal_context import CausalContext
-from kvgossip.protocol.tombstones.collection import TombstoneCollection
+from kvgossip.protocol.tombstones.collection import Ripe, TombstoneCollection
 from kvgossip.protocol.tombstones.own_writes import OwnWrites
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 from kvgossip.protocol.wire.exchange_messages import Want
@@ -417,11 +417,12 @@ def _a_dot_is_enough_to_collect(patch: pytest.MonkeyPatch) -> None:
 
 
 def _certificates_go_by_age(patch: pytest.MonkeyPatch) -> None:
-    def next_batch(collecting: TombstoneCollection, wall_ms: int) -> tuple[list[str], bool]:
+    def next_batch(collecting: TombstoneCollection, wall_ms: int) -> Ripe:
         dead = ((key, record) for key, record in collecting._store.records() if is_dead(record))
-        return [
+        old = [
             key for key, record in dead if milliseconds_of(timestamp_in(record)) < wall_ms - 3000
-        ], False
+        ]
+        return Ripe(old, [], False)
 
     patch.setattr(TombstoneCollection, "next_batch", next_batch)
 
