@@ -4,6 +4,8 @@ Laws
 - A value is JSON where its content type says so, or where it parses; else text, where it is UTF-8;
   else bytes.
 - It is read with the standard library: a program that only reads pays for no other parser.
+- What a member has merged - a counter, a set, a map - comes as JSON, and says by its content type
+  which of them it is.
 - What `encode` made of text, of numbers and of what JSON holds is read as the same again. So text
   that would parse as JSON is written as JSON.
 """
@@ -18,6 +20,10 @@ from kvgossip.cache.source import Record
 from kvgossip.errors import LocalError
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+MERGED = "application/vnd.kvgossip.{}+json"
+"""The content type of what a member shows of a counter, a set, a map, a max or a min."""
+
+MERGED_SET, MERGED_MAP = MERGED.format("set"), MERGED.format("map")
 
 _NO_JSON = (ValueError, RecursionError)
 
@@ -29,15 +35,39 @@ def declares_json(record: Record) -> bool:
 
 
 def decode(record: Record) -> Any:
-    """The value of a record that has one. Raises ValueError where it declares JSON, and is none."""
+    """The value of a record that has one: of a counter an int, of a set a frozenset, of a map a
+    dict. Raises ValueError where it declares JSON, and is none."""
     value = record.value or b""
     try:
-        return _parse(value)
+        parsed = _parse(value)
     except _NO_JSON as error:
         if record.content_type and declares_json(record):
             raise ValueError(f"it is no JSON: {error}") from None
+    else:
+        return _with_sets(record.content_type, parsed) if record.content_type else parsed
     text = text_of(value)
     return value if text is None else text
+
+
+def merged_content_type(type_: str) -> str:
+    return MERGED.format(type_)
+
+
+def _with_sets(content_type: str, parsed: Any) -> Any:
+    """Elements of a set are no list, nor are they in the fields of a map, where nothing else is
+    one."""
+    if content_type == MERGED_SET:
+        return _as_set(parsed)
+    if content_type == MERGED_MAP and isinstance(parsed, dict):
+        return {field: _as_set(value) for field, value in parsed.items()}
+    return parsed
+
+
+def _as_set(parsed: Any) -> Any:
+    """Unless it is no list of texts, which anybody may call a set."""
+    if isinstance(parsed, list) and all(isinstance(element, str) for element in parsed):
+        return frozenset(parsed)
+    return parsed
 
 
 def text_of(value: bytes) -> str | None:

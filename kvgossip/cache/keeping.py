@@ -19,6 +19,8 @@ and stays.
   who missed one would bring the value back.
 - What an earlier source has left, before a fork or a close, is kept like all else, but is no seed:
   it may be hours old, and a node that began meanwhile cannot tell what was deleted in between.
+- Of what nodes merge - counters, sets, siblings - the newer record may lack what the older one has.
+  So it is a seed wherever the source has another one, and until that is believed it stays.
 - Over HTTP nobody gives seeds, since who may read may not write: there a node that has settled is
   believed (url_source.py).
 """
@@ -103,6 +105,9 @@ class Keeping:
         if self._doubted is None:
             return False
         theirs = self._doubted.get(seed.key)
+        if theirs is not None and seed.is_merged:
+            # the node has what both come to, once it knows both
+            return seed.data != theirs.data
         return seed.value is not None if theirs is None else seed.version > theirs.version
 
     # -- what the cache has -----------------------------------------------------------------------
@@ -127,6 +132,9 @@ class Keeping:
         known = self._known.get(record.key) or self._gone.get(record.key)
         if known is None:
             return True
+        if record.is_merged and known.is_merged:
+            # of two versions neither need have all: the node merges them first
+            return False
         # what expires does so under its own version
         return record.version > known.version or (
             record.value is None and record.version == known.version

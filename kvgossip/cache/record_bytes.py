@@ -1,11 +1,19 @@
 """From the bytes of a node's entry (protocol/model/entry.py) to a Record, and back again; for who
-has a node: a follower loads none of this."""
+has a node: a follower loads none of this.
+
+Of a typed record (protocol/typed) a reader gets what it comes to, as JSON, under a content type
+that says which type it is, so that who follows can tell a set from a list; of siblings the newest
+one, as its writer gave it.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 from collections.abc import Sequence
 
+from kvgossip.cache.decoding import merged_content_type
 from kvgossip.cache.source import Record
 from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import (
@@ -16,6 +24,9 @@ from kvgossip.protocol.model.entry import (
     value_in,
     version_of,
 )
+from kvgossip.protocol.typed import siblings
+from kvgossip.protocol.typed.body import decode, type_in
+from kvgossip.protocol.typed.forms import json_of
 from kvgossip.runtime.node import Node
 
 PAGE_KEYS = 1000
@@ -24,10 +35,28 @@ log = logging.getLogger("kvgossip")
 
 
 def record_of(key: str, data: bytes) -> Record:
+    type_ = type_in(data)
+    if type_ is not None:
+        return Record(key, *_shown(type_, data), data=data)
     version, value = version_of(data), value_in(data)
     content_type, parent = content_type_in(data), parent_in(data)
     says_all = make_record(version, value, content_type, parent=parent) == data
     return Record(key, value, str(version), content_type or "", parent, b"" if says_all else data)
+
+
+def _shown(type_: str, data: bytes) -> tuple[bytes | None, str, str]:
+    """What a reader gets of a typed record: value, version and content type."""
+    typed, version = decode(data), str(version_of(data))
+    if type_ == siblings.TYPE:
+        newest = next(iter(siblings.siblings_of(typed, int(time.time() * 1000))), None)
+        if newest is None:
+            return None, version, ""
+        return newest.value, version, newest.content_type or ""
+    if typed.deleted:
+        return None, version, ""
+    # msgspec writes no integer of more than 64 bits, which a sum may need
+    shown = json.dumps(json_of(typed), ensure_ascii=False)
+    return shown.encode(), version, merged_content_type(type_)
 
 
 def bytes_of(record: Record) -> bytes:

@@ -31,11 +31,15 @@ __all__ = [
 ]
 
 
+TYPED = 0b1000
+"""The bit of protocol/model/entry.py, which a follower does not load."""
+
+
 class Record(NamedTuple):
     """One entry as it is on the nodes. `value`: None where it was deleted or has expired. `parent`:
     what its writer took the key over from (protocol/model/conflicts.py); `data`: all bytes of the
-    entry, where the others tell less than these, since it expires or has flags. Both only where a
-    member gives them, since only who is to be a member needs them."""
+    entry, where the others tell less than these, since it expires, has flags or a type. Both only
+    where a member gives them, since only who is to be a member needs them."""
 
     key: str
     value: bytes | None
@@ -43,6 +47,12 @@ class Record(NamedTuple):
     content_type: str = ""
     parent: bytes = b""
     data: bytes = b""
+
+    @property
+    def is_merged(self) -> bool:
+        """True if nodes merge it with what they have (protocol/typed), so that of two of one key
+        neither need have all."""
+        return bool(self.data) and bool(self.data[0] & TYPED)
 
 
 class SourceState(NamedTuple):

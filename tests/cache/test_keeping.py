@@ -154,3 +154,23 @@ def test_a_settled_source_decides_and_another_one_brings_only_newer_news(
         elif before - set(sink.table):
             # nothing goes but by a delete
             assert name == "changed"
+
+
+def test_of_a_merged_record_a_source_lacks_what_it_has_not_merged() -> None:
+    def merged(data: bytes, version: int) -> Record:
+        return record("a", version, data)._replace(data=b"\x08" + data)
+
+    keeping = Keeping(sink := Remembering())
+    keeping.replaced([merged(b"mine and theirs", 10)])
+    keeping.state_changed(state(settled=True))
+    keeping.state_changed(state(settled=False))
+    keeping.replaced([merged(b"mine and theirs", 10)])
+    assert keeping.lacking() == []
+    # greater, and yet without what was here
+    keeping.replaced([merged(b"theirs", 11)])
+    assert keeping.lacking() == [merged(b"mine and theirs", 10)]
+    assert sink.table == {"a": b"mine and theirs"}
+    # the node has got it, has merged the two, and is believed
+    keeping.changed([merged(b"all", 11)])
+    keeping.state_changed(state(settled=True))
+    assert sink.table == {"a": b"all"}
