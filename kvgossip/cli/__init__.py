@@ -8,6 +8,9 @@ imported when it is used.
     get            print the value of a key
     put            store a value
     delete         delete a key
+    add            add to a counter or a set
+    remove         take elements out of a set, or fields out of a map
+    set_           set fields of a map (`set`)
     list_          list keys (`list`)
     watch          print changes as they happen
     history        list earlier versions of a key
@@ -40,6 +43,7 @@ imported when it is used.
     sim            the commands of the simulator
     process        processes that commands run
     arguments      arguments that several commands take
+    editing        counters, sets and maps: the question, and what is said of the answer
     write_concern  the options --wait and --timeout, and the acks as they come in
     json_lines     the lines of `load` and `dump`
     archive_file   the file of `export` and `import`

@@ -17,6 +17,14 @@ Key = Annotated[
     ),
 ]
 Prefix = Annotated[str, typer.Argument(metavar="PREFIX", help="Only keys that start with this.")]
+Context = Annotated[
+    str | None,
+    typer.Option(
+        "--context",
+        metavar="CONTEXT",
+        help="Of siblings, those that you have seen: as `kvgossip get KEY --siblings` shows it.",
+    ),
+]
 BlockTarget = Annotated[
     str,
     typer.Argument(

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from kvgossip.cli.arguments import Key, check_ttl
+from kvgossip.cli.arguments import Context, Key, check_ttl
 from kvgossip.cli.connection import DEFAULT_URL, Url, ask
 from kvgossip.cli.errors import EXIT_CODES, CommandError
 from kvgossip.cli.output import Format, Output, say
@@ -33,6 +33,7 @@ def put(
             "--ttl", metavar="TIME", help="It expires after that time: 500ms, 30s, 15m, 12h."
         ),
     ] = None,
+    context: Context = None,
     wait: Wait = None,
     timeout: Timeout = "5s",
     url: Url = DEFAULT_URL,
@@ -43,12 +44,16 @@ def put(
     With --wait, show the members that hold it, and exit with 1 if not enough do when the time is
     up; the write stands all the same.
 
+    With --context the write takes the place of those values of the key that the context has seen;
+    others live beside it.
+
     Examples:
 
     - `kvgossip put greeting hello`
     - `kvgossip put app/config @config.json -t application/json`
     - `kvgossip put lease/leader web-1 --ttl 30s`
     - `date | kvgossip put now -`
+    - `kvgossip put cart/7 @merged.json --context AdKnVt...`
     - `kvgossip put app/config @config.json --wait all`
     - `kvgossip put flag on --wait zone:1 --timeout 500ms`
     """
@@ -60,10 +65,10 @@ def put(
             output,
             timeout,
             lambda client, timeout_s, show_ack: client.write_and_wait(
-                key, body, content_type, wait, timeout_s, show_ack, ttl
+                key, body, content_type, wait, timeout_s, show_ack, ttl, context
             ),
         )
-    document = ask(url, lambda client: client.put(key, body, content_type, ttl))
+    document = ask(url, lambda client: client.put(key, body, content_type, ttl, context))
     say(document, output, f"{document['key']} is stored, version {document['version']}")
 
 

@@ -24,10 +24,10 @@ from kvgossip.cli.node_options import add_node_options, commands_of
 from kvgossip.cli.streams import discard_output
 
 MODULES = (
-    "agent", "config", "demo", "get", "put", "delete", "list_", "watch", "history", "conflicts",
-    "rollback", "release", "load", "dump", "converge", "differences", "exchange", "members",
-    "status", "ready", "join",
-    "leave", "settle", "block", "unblock", "force_leave", "export", "import_", "quarantine",
+    "agent", "config", "demo", "get", "put", "delete", "add", "remove", "set_", "list_", "watch",
+    "history", "conflicts", "rollback", "release", "load", "dump", "converge", "differences",
+    "exchange", "members", "status", "ready", "join", "leave", "settle", "block",
+    "unblock", "force_leave", "export", "import_", "quarantine",
     "keygen", "keyring", "token_", "tls", "doctor", "rtt", "sim", "version",
 )  # fmt: skip
 """In the order of the help. A word of Python's has an underscore at its end."""

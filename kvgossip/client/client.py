@@ -4,11 +4,18 @@ answer."""
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
-from kvgossip.client.conversation import Conversation, Reply, content_type_header
+from kvgossip.client.conversation import (
+    MULTIPLE_CHOICES,
+    Conversation,
+    Reply,
+    content_type_header,
+    context_header,
+)
 from kvgossip.client.failures import NO_NODE, RefusedError, UnreachableError, broken_off
 
 STREAM_TIMEOUT_S = 60.0
@@ -29,22 +36,57 @@ class Client(Conversation):
     """One method for each route; every one raises UnreachableError or RefusedError."""
 
     def get(self, key: str, *, newest: bool = False) -> Reply:
-        """The value's bytes; its headers have version and content type. `newest`: of several
-        siblings that one; otherwise all of them, as JSON."""
-        query = "?" + _query({"resolve": "lww"}) if newest else ""
-        return self._call("GET", _path_of(key) + query)
+        """The value's bytes; its headers have version and content type. `newest`: of siblings the
+        newest one; else they are refused."""
+        reply = self._call("GET", _path_of(key) + ("?resolve=lww" if newest else ""))
+        if reply.status == MULTIPLE_CHOICES:
+            raise RefusedError(
+                MULTIPLE_CHOICES,
+                f"the key {key} has {len(_document(reply)['siblings'])} values",
+                f"`kvgossip get {key} --siblings` shows them, --newest takes the newest one",
+            )
+        return reply
+
+    def siblings(self, key: str) -> Any:
+        """All values of the key, {"siblings": [...], "context": token}; of one that has one value
+        that one, in the same form."""
+        reply = self._call("GET", _path_of(key))
+        if reply.status == MULTIPLE_CHOICES:
+            return _document(reply)
+        return {
+            "siblings": [
+                {
+                    **_shown(reply.body),
+                    "content_type": reply.headers.get("content-type"),
+                    "version": reply.headers.get("kv-version"),
+                }
+            ],
+            "context": reply.headers.get("kv-context"),
+        }
 
     def put(
-        self, key: str, value: bytes, content_type: str | None = None, ttl: str | None = None
+        self,
+        key: str,
+        value: bytes,
+        content_type: str | None = None,
+        ttl: str | None = None,
+        context: str | None = None,
     ) -> Any:
+        """`context`: what the writer has seen of the key, which this supersedes."""
         query = "" if ttl is None else "?" + _query({"ttl": ttl})
-        return _document(self._call("PUT", _path_of(key) + query, value, content_type))
+        target, headers = _path_of(key) + query, context_header(context)
+        return _document(self._call("PUT", target, value, content_type, headers))
+
+    def edit(self, key: str, edit: dict[str, Any]) -> Any:
+        """Of a counter, a set or a map: {"add": ...}, {"remove": ...} or {"set": ...}."""
+        return self._command(_path_of(key), edit)
 
     def batch(self, operations: list[dict[str, Any]]) -> Any:
         return self._command("/batch", {"operations": operations})
 
-    def delete(self, key: str) -> Any:
-        return _document(self._call("DELETE", _path_of(key)))
+    def delete(self, key: str, context: str | None = None) -> Any:
+        headers = context_header(context)
+        return _document(self._call("DELETE", _path_of(key), headers=headers))
 
     def write_and_wait(
         self,
@@ -55,12 +97,13 @@ class Client(Conversation):
         timeout_s: float,
         on_ack: Callable[[dict[str, Any]], None],
         ttl: str | None = None,
+        context: str | None = None,
     ) -> Any:
         """Write, or delete where `value` is None, and wait so long for those that `wait` names;
         `on_ack` gets each holder as it shows."""
         query = {"wait": wait, "timeout": f"{timeout_s:.3f}s"}
         target = f"{_path_of(key)}?{_query(query if ttl is None else query | {'ttl': ttl})}"
-        headers = {"Accept": LINES, **content_type_header(content_type)}
+        headers = {"Accept": LINES, **content_type_header(content_type), **context_header(context)}
         method, last = "DELETE" if value is None else "PUT", None
         answer = self._answer(method, target, value, headers, timeout_s + self._timeout_s)
         for line in _split(self._pieces(answer), b"\n"):
@@ -219,6 +262,14 @@ def _query(fields: dict[str, Any]) -> str:
 
 def _path_of(key: str, route: str = "/kv/") -> str:
     return route + quote(key.encode("utf-8", "surrogateescape"), safe="/")
+
+
+def _shown(value: bytes) -> dict[str, str]:
+    """As the API shows a value in JSON."""
+    try:
+        return {"value": value.decode()}
+    except UnicodeDecodeError:
+        return {"value_base64": b64encode(value).decode()}
 
 
 def _document(reply: Reply) -> Any:

@@ -19,15 +19,18 @@ from kvgossip.client.node_url import parse
 from kvgossip.client.trust import EVERYBODYS, Trust
 from kvgossip.errors import LocalError
 
+MULTIPLE_CHOICES = 300
+"""The one status of those that redirect that is an answer: the key has siblings."""
 TIMEOUT_S = 30.0
 PIECE_BYTES_MAX = 256 * 1024
 
 
 class Reply(NamedTuple):
-    """An answer: the body, and the headers in lower case."""
+    """An answer: the body, the headers in lower case, and HTTP's status."""
 
     body: bytes
     headers: dict[str, str]
+    status: int = 200
 
 
 class Conversation:
@@ -68,12 +71,19 @@ class Conversation:
             connection.close()
 
     def _call(
-        self, method: str, target: str, body: bytes | None = None, content_type: str | None = None
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        content_type: str | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Reply:
-        answer = self._answer(method, target, body, content_type_header(content_type))
+        sent = content_type_header(content_type) | (headers or {})
+        answer = self._answer(method, target, body, sent)
         with self._in_words():
             octets = answer.read()
-        return Reply(octets, {name.lower(): value for name, value in answer.headers.items()})
+        received = {name.lower(): value for name, value in answer.headers.items()}
+        return Reply(octets, received, answer.status)
 
     def _answer(
         self,
@@ -95,7 +105,7 @@ class Conversation:
                 if not body:
                     raise
             answer = connection.getresponse()
-            if answer.status >= 300:
+            if answer.status > MULTIPLE_CHOICES:
                 raise refused(self.url, answer.status, answer.read())
         return answer
 
@@ -147,3 +157,14 @@ def content_type_header(given: str | None) -> dict[str, str]:
             "write it in ASCII, as text/plain or application/json",
         )
     return {"Content-Type": given}
+
+
+def context_header(given: str | None) -> dict[str, str]:
+    """What a writer has seen, as a read of the key gave it."""
+    if given is None:
+        return {}
+    if not (given.isascii() and given.isprintable()):
+        raise LocalError(
+            "the context cannot be sent", "give it as `kvgossip get KEY --siblings` shows it"
+        )
+    return {"KV-Context": given}
