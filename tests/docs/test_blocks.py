@@ -226,7 +226,9 @@ def parse(command: list[str], *, whole: bool = True) -> None:
     known = {
         name for parameter in node.params for name in (*parameter.opts, *parameter.secondary_opts)
     }
-    unknown = {word for word in words if word.startswith("-") and word != "-"} - known
+    # what stands behind -- is no option
+    options = words[: words.index("--")] if "--" in words else words
+    unknown = {word for word in options if word.startswith("-") and word != "-"} - known
     assert whole or not unknown, f"{' '.join(path)} has no {unknown}"
 
 

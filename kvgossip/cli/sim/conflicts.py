@@ -70,12 +70,13 @@ def conflicts(
     """Lost writes by the length of a partition: acknowledged writes that are nowhere at the end,
     where the last writer wins, beside those of counters, sets and siblings.
 
-    The cluster is cut into halves. Five seconds before, meanwhile, and half a minute after, clients
-    write on both sides to the same keys, each action five ways: `lww_sum` reads a number and
-    writes it with one more, `lww_set` reads lines and writes them with its own; `counter` and `set`
-    add; `siblings` writes the lines of all siblings with its own, and with their context.
-    `writes` are those of each way that were acknowledged, `apart` those of them during the cut; the
-    other columns count those that are lost when all nodes agree, whichever node is asked.
+    The cluster is cut into halves for `cut_s`. Five seconds before, meanwhile, and half a minute
+    after, clients write on both sides to the same keys, each action five ways: `lww_sum` reads a
+    number and writes it with one more, `lww_set` reads lines and writes them with its own;
+    `counter` and `set` add; `siblings` writes the lines of all siblings with its own, and with
+    their context. `writes` are those of each way that were acknowledged, `apart` those of them
+    during the cut; the other columns count those that are lost when all nodes agree, whichever node
+    is asked.
 
     Examples:
 
@@ -137,7 +138,7 @@ def _show(rows: Sequence[Row], as_json: bool) -> None:
     cells = [
         (f"{row['partition_s']:g}", *(_cell(row, column) for column in columns)) for row in rows
     ]
-    print_table(("partition_s", *columns), cells)
+    print_table(("cut_s", *columns), cells)
 
 
 def _cell(row: Row, name: str) -> str:
@@ -156,7 +157,7 @@ def _plot(path: Path, rows: Sequence[Row]) -> None:
         Curve(label, [row["partition_s"] for row in rows], [row[way] for row in rows])
         for way, label in LABELS.items()
     ]
-    title = f"Two sides of {rows[0]['nodes']} nodes, {rows[0]['rate']:g} writes a second on each"
+    title = f"{rows[0]['nodes']} nodes in halves, {rows[0]['rate']:g} writes a second on each side"
     plot(path, title, Axis("seconds of the partition"), Axis("acknowledged writes lost"), curves)
 
 

@@ -15,6 +15,7 @@ from kvgossip.protocol.store import store as stores
 from kvgossip.protocol.typed.counter import total_of
 from kvgossip.sim.papers import lost_writes
 from kvgossip.sim.papers.lost_writes import TYPED, PartitionPlan, measure_partition
+from tests.docs.pages import DOCS
 
 FEW = ("--rate", "2", "--nodes", "2", "--keys", "2", "--jobs", "1")
 SHORT = PartitionPlan(partition_s=2.0, rate=2.0, nodes=2, keys=2)
@@ -50,6 +51,9 @@ def test_one_seed_gives_one_run_and_a_table_of_80_columns() -> None:
     table = run("--partition-s", "2", "--runs", "1")
     assert all(way in table for way in lost_writes.WAYS)
     assert max(map(len, table.splitlines())) <= 80
+    columns = table.splitlines()[0].split()
+    page = (DOCS / "conflicts.md").read_text(encoding="utf-8")
+    assert columns in [line.split() for line in page.splitlines()]
 
 
 def test_a_type_that_keeps_the_greater_version_ends_the_command_with_1(
