@@ -23,6 +23,7 @@ JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 MERGED = "application/vnd.kvgossip.{}+json"
 """The content type of what a member shows of a counter, a set, a map, a max or a min."""
 
+MERGED_TYPES = ("counter", "set", "map", "max", "min")
 MERGED_SET, MERGED_MAP = MERGED.format("set"), MERGED.format("map")
 
 _NO_JSON = (ValueError, RecursionError)

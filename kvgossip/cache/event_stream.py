@@ -7,6 +7,7 @@ from binascii import a2b_base64
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from kvgossip.cache.decoding import MERGED_TYPES, merged_content_type
 from kvgossip.cache.line import FRAME_BYTES_MAX, LineError
 from kvgossip.cache.shapes import Shape, Values, flag, optional, text
 from kvgossip.cache.source import Record
@@ -14,7 +15,7 @@ from kvgossip.cache.source import Record
 
 class Document(NamedTuple):
     """The data of an event, as far as it is needed here; `value` is Base64. `more`: what changed
-    together with it is still to come."""
+    together with it is still to come. `type`: of a key whose writes are merged."""
 
     key: str = ""
     version: str = ""
@@ -22,6 +23,7 @@ class Document(NamedTuple):
     value: str | None = None
     more: bool = False
     error: str = ""
+    type: str = ""
 
 
 _SHAPES: tuple[tuple[str, Shape], ...] = (
@@ -31,6 +33,7 @@ _SHAPES: tuple[tuple[str, Shape], ...] = (
     ("value", optional(text)),
     ("more", flag),
     ("error", text),
+    ("type", text),
 )
 _NO_VALUES = Values(b"", 0)
 
@@ -78,7 +81,10 @@ def record_of(block: Block, document: Document) -> Record:
         raise LineError(f"an event whose value cannot be read: {error}") from None
     if not document.key or not document.version:
         raise LineError("an event without a key and a version")
-    return Record(document.key, value, document.version, document.content_type or "")
+    content_type = document.content_type or ""
+    if value is not None and document.type in MERGED_TYPES:
+        content_type = merged_content_type(document.type)
+    return Record(document.key, value, document.version, content_type)
 
 
 def _block(data: bytes) -> Block:

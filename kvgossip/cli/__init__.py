@@ -9,8 +9,9 @@ imported when it is used.
     put            store a value
     delete         delete a key
     add            add to a counter or a set
-    remove         take elements out of a set, or fields out of a map
+    remove         take elements out of a set
     set_           set fields of a map (`set`)
+    unset          take fields out of a map
     list_          list keys (`list`)
     watch          print changes as they happen
     history        list earlier versions of a key

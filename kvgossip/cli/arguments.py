@@ -25,6 +25,10 @@ Context = Annotated[
         help="Of siblings, those that you have seen: as `kvgossip get KEY --siblings` shows it.",
     ),
 ]
+Field = Annotated[
+    str | None,
+    typer.Option("--field", metavar="FIELD", help="Of the counter or set in this field of a map."),
+]
 BlockTarget = Annotated[
     str,
     typer.Argument(

@@ -33,7 +33,8 @@ def delete(
             ),
         )
     document = ask(url, lambda client: client.delete(key, context))
-    say(document, output, f"{document['key']} is deleted, version {document['version']}")
+    what = "is deleted" if document["deleted"] else "keeps what the context has not seen"
+    say(document, output, f"{document['key']} {what}, version {document['version']}")
 
 
 def register(app: typer.Typer) -> None:

@@ -59,7 +59,7 @@ def _row(sibling: dict[str, Any]) -> tuple[str, str, int, str]:
     if "value" in sibling:
         text, size = sibling["value"], len(sibling["value"].encode())
     else:
-        octets = b64decode(sibling["value_base64"])
+        octets = b64decode(sibling["base64"])
         text, size = octets.decode(errors="backslashreplace"), len(octets)
     if len(text) > SHOWN_CHARACTERS:
         text = text[: SHOWN_CHARACTERS - 3] + "..."

@@ -33,6 +33,10 @@ def put(
             "--ttl", metavar="TIME", help="It expires after that time: 500ms, 30s, 15m, 12h."
         ),
     ] = None,
+    siblings: Annotated[
+        bool,
+        typer.Option("--siblings", help="Keep it beside values whose writers do not know of it."),
+    ] = False,
     context: Context = None,
     wait: Wait = None,
     timeout: Timeout = "5s",
@@ -44,8 +48,9 @@ def put(
     With --wait, show the members that hold it, and exit with 1 if not enough do when the time is
     up; the write stands all the same.
 
-    With --context the write takes the place of those values of the key that the context has seen;
-    others live beside it.
+    With --siblings the key is one that keeps the values of all writers that do not know of each
+    other. With --context the write takes the place of those that the context has seen; others live
+    beside it.
 
     Examples:
 
@@ -53,6 +58,7 @@ def put(
     - `kvgossip put app/config @config.json -t application/json`
     - `kvgossip put lease/leader web-1 --ttl 30s`
     - `date | kvgossip put now -`
+    - `kvgossip put cart/7 @cart.json --siblings`
     - `kvgossip put cart/7 @merged.json --context AdKnVt...`
     - `kvgossip put app/config @config.json --wait all`
     - `kvgossip put flag on --wait zone:1 --timeout 500ms`
@@ -65,10 +71,13 @@ def put(
             output,
             timeout,
             lambda client, timeout_s, show_ack: client.write_and_wait(
-                key, body, content_type, wait, timeout_s, show_ack, ttl, context
+                key, body, content_type, wait, timeout_s, show_ack, ttl, context, siblings=siblings
             ),
         )
-    document = ask(url, lambda client: client.put(key, body, content_type, ttl, context))
+    document = ask(
+        url,
+        lambda client: client.put(key, body, content_type, ttl, context, siblings=siblings),
+    )
     say(document, output, f"{document['key']} is stored, version {document['version']}")
 
 

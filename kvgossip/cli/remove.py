@@ -6,31 +6,31 @@ from typing import Annotated
 
 import typer
 
-from kvgossip.cli.arguments import Key
+from kvgossip.cli.arguments import Field, Key
 from kvgossip.cli.connection import DEFAULT_URL, Url
-from kvgossip.cli.editing import edit
+from kvgossip.cli.editing import edit, in_field
 from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.output import Format, Output
 
 
 def remove(
     key: Key,
-    what: Annotated[
-        list[str],
-        typer.Argument(metavar="ELEMENT|FIELD...", help="Elements of a set, or fields of a map."),
+    elements: Annotated[
+        list[str], typer.Argument(metavar="ELEMENT...", help="What is to go, as it was added.")
     ],
+    field: Field = None,
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
-    """Take elements out of a set, or fields out of a map, on every node: as this node has them.
-    What somebody else adds or sets meanwhile stays. `kvgossip delete` takes the whole key.
+    """Take elements out of a set, on every node. What somebody else adds meanwhile stays. `kvgossip
+    delete` takes the whole key.
 
     Examples:
 
     - `kvgossip remove tags red`
-    - `kvgossip remove user/7 phone fax`
+    - `kvgossip remove user/7 ops --field roles`
     """
-    edit(url, key, "remove", what, output)
+    edit(url, key, in_field({"remove": elements}, field), output)
 
 
 def register(app: typer.Typer) -> None:

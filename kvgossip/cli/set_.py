@@ -29,14 +29,15 @@ def set_(
     """Set fields of a map, on every node. Others may set other fields at the same time; of two
     writes to one field the last one wins.
 
-    The first one makes the key a map. `kvgossip remove` takes fields out again.
+    The first one makes the key a map. `kvgossip unset` takes fields out again; `kvgossip add
+    --field` makes counters and sets in them.
 
     Examples:
 
     - `kvgossip set user/7 name=Ada admin=true`
     - `kvgossip set user/7 'zip="01067"'`: text that looks like a number
     """
-    edit(url, key, "set", dict(map(_field_of, fields)), output)
+    edit(url, key, {"set": dict(map(_field_of, fields))}, output)
 
 
 def _field_of(text: str) -> tuple[str, Any]:

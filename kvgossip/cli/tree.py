@@ -24,9 +24,9 @@ from kvgossip.cli.node_options import add_node_options, commands_of
 from kvgossip.cli.streams import discard_output
 
 MODULES = (
-    "agent", "config", "demo", "get", "put", "delete", "add", "remove", "set_", "list_", "watch",
-    "history", "conflicts", "rollback", "release", "load", "dump", "converge", "differences",
-    "exchange", "members", "status", "ready", "join", "leave", "settle", "block",
+    "agent", "config", "demo", "get", "put", "delete", "add", "remove", "set_", "unset", "list_",
+    "watch", "history", "conflicts", "rollback", "release", "load", "dump", "converge",
+    "differences", "exchange", "members", "status", "ready", "join", "leave", "settle", "block",
     "unblock", "force_leave", "export", "import_", "quarantine",
     "keygen", "keyring", "token_", "tls", "doctor", "rtt", "sim", "version",
 )  # fmt: skip

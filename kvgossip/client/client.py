@@ -48,12 +48,13 @@ class Client(Conversation):
         return reply
 
     def siblings(self, key: str) -> Any:
-        """All values of the key, {"siblings": [...], "context": token}; of one that has one value
-        that one, in the same form."""
+        """All values of the key, {"key": ..., "siblings": [...], "context": token}; of one that has
+        one value that one, in the same form."""
         reply = self._call("GET", _path_of(key))
         if reply.status == MULTIPLE_CHOICES:
             return _document(reply)
         return {
+            "key": key,
             "siblings": [
                 {
                     **_shown(reply.body),
@@ -71,14 +72,19 @@ class Client(Conversation):
         content_type: str | None = None,
         ttl: str | None = None,
         context: str | None = None,
+        *,
+        siblings: bool = False,
     ) -> Any:
-        """`context`: what the writer has seen of the key, which this supersedes."""
-        query = "" if ttl is None else "?" + _query({"ttl": ttl})
-        target, headers = _path_of(key) + query, context_header(context)
+        """`context`: what the writer has seen of the key, which this supersedes. `siblings`: keep
+        it beside what others write."""
+        fields = _terms(ttl, siblings=siblings)
+        target = _path_of(key) + (f"?{_query(fields)}" if fields else "")
+        headers = context_header(context)
         return _document(self._call("PUT", target, value, content_type, headers))
 
     def edit(self, key: str, edit: dict[str, Any]) -> Any:
-        """Of a counter, a set or a map: {"add": ...}, {"remove": ...} or {"set": ...}."""
+        """Of a key whose writes are merged: {"add": ...}, {"remove": ...}, {"set": ...} and so on,
+        as docs/http.md has them."""
         return self._command(_path_of(key), edit)
 
     def batch(self, operations: list[dict[str, Any]]) -> Any:
@@ -98,11 +104,13 @@ class Client(Conversation):
         on_ack: Callable[[dict[str, Any]], None],
         ttl: str | None = None,
         context: str | None = None,
+        *,
+        siblings: bool = False,
     ) -> Any:
         """Write, or delete where `value` is None, and wait so long for those that `wait` names;
         `on_ack` gets each holder as it shows."""
-        query = {"wait": wait, "timeout": f"{timeout_s:.3f}s"}
-        target = f"{_path_of(key)}?{_query(query if ttl is None else query | {'ttl': ttl})}"
+        query = {"wait": wait, "timeout": f"{timeout_s:.3f}s"} | _terms(ttl, siblings=siblings)
+        target = f"{_path_of(key)}?{_query(query)}"
         headers = {"Accept": LINES, **content_type_header(content_type), **context_header(context)}
         method, last = "DELETE" if value is None else "PUT", None
         answer = self._answer(method, target, value, headers, timeout_s + self._timeout_s)
@@ -260,6 +268,11 @@ def _query(fields: dict[str, Any]) -> str:
     return urlencode(fields, errors="surrogateescape")
 
 
+def _terms(ttl: str | None, *, siblings: bool) -> dict[str, str]:
+    """What the query of a put says of it."""
+    return ({} if ttl is None else {"ttl": ttl}) | ({"type": "siblings"} if siblings else {})
+
+
 def _path_of(key: str, route: str = "/kv/") -> str:
     return route + quote(key.encode("utf-8", "surrogateescape"), safe="/")
 
@@ -269,7 +282,7 @@ def _shown(value: bytes) -> dict[str, str]:
     try:
         return {"value": value.decode()}
     except UnicodeDecodeError:
-        return {"value_base64": b64encode(value).decode()}
+        return {"base64": b64encode(value).decode()}
 
 
 def _document(reply: Reply) -> Any:

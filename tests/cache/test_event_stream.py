@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kvgossip.cache.decoding import decode
 from kvgossip.cache.event_stream import Block, EventStream, document_of, record_of
 from kvgossip.cache.line import LineError
 from kvgossip.cache.source import Record
@@ -31,6 +35,22 @@ def test_events_are_the_same_however_the_bytes_are_cut(size: int) -> None:
     assert record_of(blocks[1], put) == Record("a", b"1", "v1", "text/plain")
     assert record_of(blocks[3], delete) == Record("a", None, "v2")
     assert (put.more, delete.more) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("type_", "value", "read"),
+    [
+        ("set", b'["a","b"]', frozenset("ab")),
+        ("map", b'{"on":true,"tags":["a"]}', {"on": True, "tags": frozenset("a")}),
+        ("counter", b"3", 3),
+        ("siblings", b'["a","b"]', ["a", "b"]),
+    ],
+)
+def test_the_type_of_what_nodes_merge_is_read(type_: str, value: bytes, read: object) -> None:
+    fields = {"key": "k", "version": "v1", "content_type": "application/json", "type": type_}
+    fields["value"] = b64encode(value).decode()
+    block = Block("put", "", json.dumps(fields).encode())
+    assert decode(record_of(block, document_of(block))) == read
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ VERSION = "0192f3c1a2b40000-5d1c9e0f3a7b2468"
 SIBLINGS = {
     "siblings": [
         {"value": "x" * 40, "version": VERSION, "writer": "n1"},
-        {"value_base64": "/wA=", "version": VERSION, "writer": None},
+        {"base64": "/wA=", "version": VERSION, "writer": None},
     ],
     "context": "AdKnVt",
 }
@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 def node() -> Iterator[Node]:
     with Node(("127.0.0.1", 0), Handler) as server:
         server.asked, server.status = [], 200
-        server.document = {"key": "k", "version": VERSION}
+        server.document = {"key": "k", "version": VERSION, "value": 13, "deleted": True}
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -88,11 +88,18 @@ def run(node: Node, *arguments: str) -> int:
         (["add", "k"], {"add": 1}),
         (["add", "k", "10"], {"add": 10}),
         (["add", "k", "--", "-3"], {"add": -3}),
-        (["add", "k", "7", "--elements"], {"add": ["7"]}),
+        (["add", "k", "7", "--to", "set"], {"add": ["7"]}),
+        (["add", "k", "--to", "counter"], {"add": 1}),
+        (["add", "k", "7", "--to", "max"], {"max": 7}),
+        (["add", "k", "--to", "min", "--", "-1.5e3"], {"min": -1500.0}),
+        (["add", "k", "2", "--field", "n"], {"add": 2, "field": "n"}),
+        (["add", "k", "a", "--field", "s"], {"add": ["a"], "field": "s"}),
         (["add", "k", "7", "8"], {"add": ["7", "8"]}),
         (["add", "k", "red"], {"add": ["red"]}),
         (["add", "k", "1.5"], {"add": ["1.5"]}),
         (["remove", "k", "red", "7"], {"remove": ["red", "7"]}),
+        (["remove", "k", "red", "--field", "s"], {"remove": ["red"], "field": "s"}),
+        (["unset", "k", "a", "b"], {"unset": ["a", "b"]}),
         (
             ["set", "k", "a=1", "b=true", "c=x=y", 'd="1"', "e=", "f=null", "g=[1]", "h=NaN"],
             {
@@ -111,7 +118,7 @@ def test_an_edit_asks_for_what_was_meant_and_says_what_became_of_it(
     (asked,) = node.asked
     assert (asked.method, asked.target) == ("POST", "/kv/k")
     assert json.loads(asked.body) == body
-    assert capsys.readouterr().out == f"k is written, version {VERSION}\n"
+    assert capsys.readouterr().out == f"k is 13, version {VERSION}\n"
     assert run(node, command[0], "-o", "json", *command[1:]) == 0
     assert json.loads(capsys.readouterr().out) == node.document
 
@@ -119,7 +126,11 @@ def test_an_edit_asks_for_what_was_meant_and_says_what_became_of_it(
 @pytest.mark.parametrize(
     ("command", "text"),
     [
-        (["add", "k", "--elements"], "there is no element to add"),
+        (["add", "k", "--to", "set"], "there is no element to add"),
+        (["add", "k", "1", "2", "--to", "counter"], "a counter takes one number"),
+        (["add", "k", "1.5", "--to", "counter"], "1.5 is no number for a counter"),
+        (["add", "k", "NaN", "--to", "max"], "NaN is no number for a max"),
+        (["add", "k", "--to", "min"], "a min takes one number"),
         (["set", "k", "a"], "a sets no field"),
         (["set", "k", "=1"], "=1 sets no field"),
         (["remove", "k"], "Missing argument"),
@@ -178,9 +189,29 @@ def test_the_newest_of_siblings_is_asked_for(node: Node) -> None:
 def test_a_write_with_a_context_sends_it(node: Node) -> None:
     assert run(node, "put", "k", "merged", "--context", "AdKnVt") == 0
     assert run(node, "delete", "k", "--context", "AdKnVt") == 0
-    assert run(node, "put", "k", "another") == 0
-    assert [(asked.method, asked.context) for asked in node.asked] == [
-        ("PUT", "AdKnVt"),
-        ("DELETE", "AdKnVt"),
-        ("PUT", None),
+    assert run(node, "put", "k", "another", "--siblings", "--ttl", "1h") == 0
+    assert [(asked.method, asked.target, asked.context) for asked in node.asked] == [
+        ("PUT", "/kv/k", "AdKnVt"),
+        ("DELETE", "/kv/k", "AdKnVt"),
+        ("PUT", "/kv/k?ttl=1h&type=siblings", None),
     ]
+
+
+def test_what_is_not_known_of_an_edit_is_not_said(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.document = {"key": "k", "version": VERSION, "value": None}
+    assert run(node, "add", "k") == 0
+    node.document = {"key": "k", "version": None, "value": ["a"]}
+    assert run(node, "remove", "k", "b") == 0
+    assert capsys.readouterr().out == (
+        f'k is written, version {VERSION}\nk is ["a"], nothing was to be done\n'
+    )
+
+
+def test_a_delete_says_where_something_stays(
+    node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node.document = {"key": "k", "version": VERSION, "deleted": False}
+    assert run(node, "delete", "k", "--context", "AdKnVt") == 0
+    assert "k keeps what the context has not seen" in capsys.readouterr().out
