@@ -72,6 +72,17 @@ async def test_what_anybody_writes_is_read_and_what_is_written_here_is_everybody
         )
 
 
+async def test_what_nodes_merge_is_read_as_what_it_is() -> None:
+    async with Node(configured("n1")) as node:
+        await node.set("shop/tags").add("x", "y")
+        async with cache("web", node) as config:
+            await config.settled(TIMEOUT_S)
+            assert dict(config.snapshot()) == {"tags": frozenset("xy")}
+            changes = config.changes("hits")
+            await node.counter("shop/hits").add(3)
+            assert (await asyncio.wait_for(anext(changes), TIMEOUT_S)).new == 3
+
+
 async def test_a_batch_is_one_set_of_changes() -> None:
     async with Node(configured("n1")) as node, cache("web", node) as config:
         await config.settled(TIMEOUT_S)

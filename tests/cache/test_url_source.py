@@ -367,3 +367,16 @@ async def test_a_cache_that_follows_reads_writes_and_keeps_its_values(
         assert "127.0.0.1:1 is not followed" in status.problem
     with pytest.raises(ConfigError):
         ConfigCache.follow("ftp://a", "shop/")
+
+
+async def test_what_nodes_merge_is_read_as_what_it_is(serve: Serve) -> None:
+    served = await serve()
+    await served.node.set("shop/tags").add("x", "y")
+    await served.node.map("shop/limits").put("rate", 10)
+    await served.node.put("shop/cart", b"tea", siblings=True)
+    async with ConfigCache.follow([url_of(served)], "shop/") as config:
+        found = {"cart": "tea", "limits": {"rate": 10}, "tags": frozenset("xy")}
+        assert dict(config.snapshot()) == found
+        changes = config.changes("hits")
+        await served.node.counter("shop/hits").add(3)
+        assert (await asyncio.wait_for(anext(changes), PATIENCE_S)).new == 3
