@@ -8,10 +8,11 @@ one, as its writer gave it.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Sequence
+
+import msgspec
 
 from kvgossip.cache.decoding import merged_content_type
 from kvgossip.cache.source import Record
@@ -54,9 +55,7 @@ def _shown(type_: str, data: bytes) -> tuple[bytes | None, str, str]:
         return newest.value, version, newest.content_type or ""
     if typed.deleted:
         return None, version, ""
-    # msgspec writes no integer of more than 64 bits, which a sum may need
-    shown = json.dumps(json_of(typed), ensure_ascii=False)
-    return shown.encode(), version, merged_content_type(type_)
+    return msgspec.json.encode(json_of(typed)), version, merged_content_type(type_)
 
 
 def bytes_of(record: Record) -> bytes:
