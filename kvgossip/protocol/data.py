@@ -24,6 +24,7 @@ from kvgossip.protocol.model.cluster_id import SEED_BITS
 from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of
 from kvgossip.protocol.model.lag import Lag
 from kvgossip.protocol.model.now import Now
+from kvgossip.protocol.model.story import STORY, Story
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.pool_set import PoolSet
 from kvgossip.protocol.readiness import Readiness
@@ -59,6 +60,7 @@ class Data:
         self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
         self.lag = Lag(config.datacenter, self.clock_guard, counters)
+        self.story = Story(self.saved.facts.get(STORY), now)
         self.surveys = Surveys(outbox, rng)
         self.inspections = Inspections(config, self.store, outbox, rng)
         self.acks = AckTracker(outbox, rng, pools.enquire, pools.state_of)
@@ -76,13 +78,11 @@ class Data:
             durable=saved is not None,
         )
         self.tombstones.drops.expired_ms = self.saved.own.expired_ms
-        if rebuilding:
-            self.tombstones.context.drop(saved or {})
-        else:
-            self.tombstones.context.restore(saved or {})
-        self.left_out = LeftOut(config, self.store, self.tombstones.context, outbox)
+        context = self.tombstones.context
+        (context.drop if rebuilding else context.restore)(self.saved.facts)
+        self.left_out = LeftOut(config, self.store, context, outbox)
         self._open_settling(config, site, pools, rebuilding, found, outbox, rng, now)
-        context, place = self.tombstones.context, self.cluster_id.place
+        place = self.cluster_id.place
         self.disk = DiskCondition(self.saved, self.store, context, self.settling, outbox, place)
         for guard in (self.settling, self.set_back, self.tombstones.drops.fuse, self.clock_guard):
             self.readiness.add(guard.not_ready)
@@ -93,6 +93,7 @@ class Data:
             self.acks,
             self.settling,
             self.lag,
+            self.story,
             pools.all,
             outbox,
             counters,

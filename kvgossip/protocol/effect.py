@@ -11,7 +11,7 @@ hands the facts to the next Replica as `saved`, and the records to `Replica.load
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,9 +20,11 @@ from kvgossip.protocol.model.change import Changed, Conflict, Persist
 from kvgossip.protocol.model.entry import make_record, version_of
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.model.story import Forgotten
 from kvgossip.protocol.wire.message import Condition, Holding, Notice, Precision, Sight
 from kvgossip.protocol.wire.overview_messages import Overview
 from kvgossip.protocol.wire.release_messages import AppliedBy
+from kvgossip.protocol.wire.story_messages import StoryHere
 
 
 class Send(NamedTuple):
@@ -202,6 +204,15 @@ class OverviewReported:
     overview: Overview
 
 
+@dataclass(frozen=True, slots=True)
+class StoryReported:
+    """A member has answered a survey of stories: what it kept of a key."""
+
+    ticket: int
+    peer: Peer
+    story: StoryHere
+
+
 Theirs = bytes | Notice | None
 """What a member has under a key: its record; a notice of one that is too long for this node; or
 nothing."""
@@ -326,9 +337,24 @@ class Examined:
     pool: PoolKind = PoolKind.LAN
 
 
+def forgotten(effects: Iterable[Effect]) -> Iterator[Forgotten]:
+    """Which records these effects take away, or bring back."""
+    quarantined = None
+    for each in effects:
+        if isinstance(each, Expired):
+            yield Forgotten("expired", each.key, each.record)
+        elif isinstance(each, Revived):
+            yield Forgotten("revived", each.key, each.record)
+        elif isinstance(each, Quarantined):
+            quarantined = each.record
+            yield Forgotten("quarantined", each.key, each.record, each.peer)
+        elif isinstance(each, Dropped) and each.record is not quarantined:
+            yield Forgotten("collected", each.key, each.record)
+
+
 Effect = (
     Send | Changed | Conflict | Expired | Revived | Rewritten | Dropped | Quarantined | Persist
     | MemberChanged | Settled | Resolve | Joined | JoinRefused | Log | Departed
     | KeyringChanged | KeyringReported | AckReceived | WriteConcernEnded | Surveyed
-    | AppliedReported | Examined | OverviewReported | Exchanged | Inspected
+    | AppliedReported | Examined | OverviewReported | StoryReported | Exchanged | Inspected
 )  # fmt: skip

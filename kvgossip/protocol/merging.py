@@ -38,9 +38,16 @@ from kvgossip.protocol.model.hlc import milliseconds_of
 from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.lag import SAMPLE_S, Lag
 from kvgossip.protocol.model.member import SyncState
-from kvgossip.protocol.model.news_ports import AckPort, NewsPool, RidePort, SettlingPort
+from kvgossip.protocol.model.news_ports import (
+    AckPort,
+    NewsPool,
+    RidePort,
+    SettlingPort,
+    speaker_in,
+)
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.model.story import Story
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.drops import Verdict
@@ -133,6 +140,7 @@ class Merging:
         acks: AckPort,
         settling: SettlingPort,
         lag: Lag,
+        story: Story,
         pools: Sequence[NewsPool],
         outbox: Outbox,
         counters: Counter[str],
@@ -144,7 +152,7 @@ class Merging:
         self._context, self._drops = tombstones.context, tombstones.drops
         self._typed_offers = TypedOffers(store, tombstones)
         self._acks, self._settling, self._outbox, self._lag = acks, settling, outbox, lag
-        self._conflicts = Conflicts()
+        self._conflicts, self._story = Conflicts(), story
         #: no arrival before this time is measured, monotonic seconds
         self._measure_s = now.monotonic_s
         #: the replica's own, which have all pools before the first input, and counters by name
@@ -155,8 +163,7 @@ class Merging:
     # -- entries of peers -------------------------------------------------------------------------
 
     def merge(self, key: str, record: bytes, now: Now, origin: Origin) -> Outcome:
-        """Offer an entry that a peer sent, or an import. The kind and the fate of the entry are
-        counted."""
+        """Offer an entry of a peer, or of an import. Its kind and its fate are counted."""
         if not self._accepts(key, record, now, origin):
             return _REFUSED
         if record[0] & TYPED and type_in(record) is not None:
@@ -258,8 +265,7 @@ class Merging:
         return _NEWS if news else _COLLECTED if offer.all_gone else _KNOWN, offer.gone
 
     def _accepts_part(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
-        """`_accepts` for a part of a batch, of which no release makes one of typed records: what
-        they come to can be merged in part."""
+        """`_accepts` for a part of a batch. A typed one is none: it may be merged in part."""
         if not self._accepts(key, record, now, origin):
             return False
         if record[0] & TYPED:
@@ -302,7 +308,7 @@ class Merging:
 
     def take(self, key: str, record: bytes, now: Now, origin: Origin) -> bool:
         """Merge; if it is news, say so and spread it. The record is one that may be merged."""
-        news = self._news(key, record, now)
+        news = self._news(key, record, now, origin)
         if news is None:
             return False
         joined, record = news is not record, news
@@ -313,7 +319,7 @@ class Merging:
         for pool in self._pools:
             if pool.kind is not home:
                 if spread is not _NONE or self._kindles(pool):
-                    pool.mongering.heat(key, record, _speaker(pool, peer), at_once=True)
+                    pool.mongering.heat(key, record, speaker_in(pool, peer), at_once=True)
             elif spread is _NOW or spread is _NEXT_ROUND:
                 # who has sent one of two that have joined lacks what they have come to
                 heard_from = None if peer is None else "" if joined else peer.name
@@ -327,7 +333,7 @@ class Merging:
         was collected since is superseded."""
         news = False
         for key, record in offered:
-            if self._news(key, record, now) is not None:
+            if self._news(key, record, now, origin) is not None:
                 news = True
             else:
                 self._known(key, record, now, origin)
@@ -337,13 +343,13 @@ class Merging:
         home = _LAN if peer is None else peer.pool
         for pool in self._pools if news else ():
             if pool.kind is not home:
-                pool.mongering.heat_batch(entries, _speaker(pool, peer), at_once=True)
+                pool.mongering.heat_batch(entries, speaker_in(pool, peer), at_once=True)
             elif spread is not _OTHER_POOLS:
                 heard_from = None if peer is None else peer.name
                 pool.mongering.heat_batch(entries, heard_from, at_once=spread is _NOW)
         return news
 
-    def _news(self, key: str, record: bytes, now: Now) -> bytes | None:
+    def _news(self, key: str, record: bytes, now: Now, origin: Origin) -> bytes | None:
         """Merge; if it is news, say so, and return what is here then. Every entry that this replica
         ever holds came through here."""
         changed = self._store.merge(key, record)
@@ -363,6 +369,9 @@ class Merging:
             met = old[9:HEAD_BYTES] != record[9:HEAD_BYTES]
         self.news_s = now.monotonic_s
         self._outbox.changed(changed)
+        if self._story.on:
+            peer, spread, shows = origin
+            self._story.heard(key, record, now, peer, by_exchange=spread is _NONE, shows=shows)
         if old is not None and met:
             self._met(key, record, old, now)
         self._tombstones.merged(changed, now)
@@ -387,14 +396,5 @@ class Merging:
             self._outbox.emit(conflict)
 
     def _kindles(self, pool: NewsPool) -> bool:
-        """True if an entry that an exchange brought from another pool becomes a rumor in this
-        one."""
+        """True if an entry that an exchange brought elsewhere becomes a rumor in this one."""
         return self._settling.settled and pool.mongering.hot < REKINDLED_MAX
-
-
-def _speaker(pool: NewsPool, peer: Peer | None) -> str | None:
-    """A peer that sent it in another pool need not hear it in this one; but names are those of one
-    pool, and another node may have this one here."""
-    if peer is None:
-        return None
-    return peer.name if pool.knows_as_neighbour(peer.name) else ""

@@ -30,7 +30,7 @@ from kvgossip.protocol.anti_entropy.inspection import Sought
 from kvgossip.protocol.anti_entropy.survey import Topic, question
 from kvgossip.protocol.data import Data
 from kvgossip.protocol.doctor.shell_report import ShellReport
-from kvgossip.protocol.effect import Departed, Effect
+from kvgossip.protocol.effect import Departed, Effect, forgotten
 from kvgossip.protocol.ingress.blocklist import Blocklist
 from kvgossip.protocol.key_rotation import KeyRotation
 from kvgossip.protocol.membership.identity import Identity
@@ -40,6 +40,7 @@ from kvgossip.protocol.model.entry import Version, check_record, must_go_one_day
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.model.story import Watch
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.pools.farewell import Farewell
@@ -115,7 +116,7 @@ class Replica:
         self.readiness, self.clock_guard, self.disk = data.readiness, data.clock_guard, data.disk
         self.surveys, self.inspections, self.acks = data.surveys, data.inspections, data.acks
         self.tombstones, self.set_back = data.tombstones, data.set_back
-        self.settling, self.cluster_id = data.settling, data.cluster_id
+        self.settling, self.cluster_id, self.story = data.settling, data.cluster_id, data.story
         self.merging, self.left_out, self.lag = data.merging, data.left_out, data.lag
         self.batches = Batches(2 * config.exchange_timeout_s)
         self.key_rotation = KeyRotation(self.pools, self.keyring, rng, self.outbox)
@@ -143,24 +144,22 @@ class Replica:
         after: Version | None = None,
     ) -> Written:
         """Write. `ttl_s`: the entry expires so many seconds from now. `after`: what its client has
-        read, perhaps on another node.
-        Raises BadKeyError, ValueTooLargeError, ClockAheadError, or LocalError for bad other
-        arguments; then nothing has changed.
-        """
+        read, perhaps elsewhere. Raises BadKeyError, ValueTooLargeError, ClockAheadError, or
+        LocalError for bad other arguments; then nothing has changed."""
         record = self._writes.put(key, value, now, content_type, ttl_s, flags, after)
-        return Written(record, self._drain())
+        return Written(record, self._drain(now))
 
     def delete(self, key: str, now: Now, after: Version | None = None) -> Written:
         """Write a tombstone. Without a live entry nothing happens, and there is no record."""
-        return Written(self._writes.delete(key, now, after), self._drain())
+        return Written(self._writes.delete(key, now, after), self._drain(now))
 
     def edit(self, key: str, edit: Edit, now: Now) -> Written:
         """Write to a typed key. Raises as `put`, and what the edit raises."""
-        return Written(self._writes.edit(key, edit, now), self._drain())
+        return Written(self._writes.edit(key, edit, now), self._drain(now))
 
     def batch(self, writes: Sequence[Writing], now: Now) -> BatchWritten:
         """Write them all, as one (rumors/batches.py). Raises as `put`, and BadBatchError."""
-        return BatchWritten(self._writes.batch(writes, now), self._drain())
+        return BatchWritten(self._writes.batch(writes, now), self._drain(now))
 
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool = False
@@ -171,7 +170,7 @@ class Replica:
         `as_new`: write each value anew instead, and no tombstone. Raises as `put`.
         """
         outcomes = self._writes.restore(entries, now, as_new=as_new)
-        return Restored(self._drain(), outcomes)
+        return Restored(self._drain(now), outcomes)
 
     # -- write concerns and surveys ---------------------------------------------------------------
 
@@ -185,11 +184,8 @@ class Replica:
         self, ticket: int, key: str, write_concern: WriteConcern, timeout_s: float, now: Now
     ) -> list[Effect]:
         """From now on, wait until those that `write_concern` names hold the version that is here
-        now.
-
-        AckReceived names each holder, and one WriteConcernEnded that the wait is over; they carry
-        `ticket`. Raises as `check_wait`, and NotFoundError where there is nothing under the key.
-        """
+        now. AckReceived names each holder, and one WriteConcernEnded that the wait is over; they
+        carry `ticket`. Raises as `check_wait`, and NotFoundError for a key that is not here."""
         record = self.store.record(key)
         if record is None:
             raise NotFoundError(f"there is nothing under {key!r}")
@@ -197,19 +193,22 @@ class Replica:
         groups = self.pools.groups_of(write_concern, settled=self.settled)
         concern = None if self.settled else write_concern
         self.acks.begin(ticket, self.pools.me, key, record, groups, timeout_s, now, concern)
-        return self._drain()
+        return self._drain(now)
 
     def survey(
-        self, ticket: int, now: Now, topic: Topic = Topic.DATA, prefix: str = ""
+        self, ticket: int, now: Now, topic: Topic = Topic.DATA, subject: str | Watch = ""
     ) -> list[Effect]:
         """Ask all reachable members by how much they differ: Surveyed, with this ticket, tells each
         answer, until it is cancelled. Of another topic it is AppliedReported, about the releases
-        under the prefix, or OverviewReported. Raises OverloadedError."""
-        store, number = self.store, self.surveys.begin(ticket, self.store.digest)
-        asked = question(store, number, self.config.name, topic, prefix)
+        under a prefix, OverviewReported, or StoryReported, of a key; a Watch is an order for all,
+        this node too (model/story.py). Raises OverloadedError."""
+        number = self.surveys.begin(ticket, self.store.digest)
+        if isinstance(subject, Watch):
+            self.outbox.persist(self.story.order(subject, now))
+        asked = question(self.store, number, self.config.name, topic, subject)
         for pool, member in self.pools.surveyed():
             pool.outbox.send(asked, member.address, reliable=True)
-        return self._drain()
+        return self._drain(now)
 
     def compare(
         self, name: str, now: Now, sought: Sought | None = None, ticket: int = 0
@@ -220,27 +219,26 @@ class Replica:
             self.pools.exchange(name, now)
         else:
             self.inspections.begin(ticket, self.pools.way_to(name), sought)
-        return self._drain()
+        return self._drain(now)
 
     def cancel(self, ticket: int, now: Now) -> list[Effect]:
         """Nobody waits under this ticket any more. Harmless when it is over."""
         self.acks.cancel(ticket)
         self.surveys.end(ticket)
         self.inspections.end(ticket)
-        return self._drain()
+        return self._drain(now)
 
     # -- the disk ---------------------------------------------------------------------------------
 
     def load(self, entries: Sequence[tuple[str, bytes]]) -> None:
         """Take records from the disk, some at a time, before any input; then `disk.loaded()`. They
-        are no news: no peer hears of them.
-
-        Raises RemoteError for a record of a format that this version does not know.
-        """
+        are no news: no peer hears of them. Raises RemoteError for a record of an unknown format."""
         for _, record in entries:
             check_record(record)
         self.hlc.latest = max([self.hlc.latest, *(timestamp_in(record) for _, record in entries)])
         self.store.load(entries)
+        if self.story.on:
+            self.story.loaded(entries)
         for key in dict.fromkeys(key for key, record in entries if must_go_one_day(record)):
             self.tombstones.loaded(key, self.store[key])
 
@@ -265,7 +263,7 @@ class Replica:
         """A datagram from `source` to the address of this pool; or, when `reliable`, a frame of the
         TCP link whose remote address is `source`. `here` as in Arrival."""
         self.pools.of(pool).receive(data, Arrival(source, now, reliable, here))
-        return self._drain()
+        return self._drain(now)
 
     def unreachable(
         self, address: Address, now: Now, pool: PoolKind = PoolKind.LAN
@@ -274,14 +272,14 @@ class Replica:
         self.in_pool(pool).unreachable(address, now)
         self.inspections.unreachable(address)
         self.key_rotation.unreachable(address, now, pool)
-        return self._drain()
+        return self._drain(now)
 
     def resolved(
         self, target: str, addresses: Sequence[Address], now: Now, pool: PoolKind = PoolKind.LAN
     ) -> list[Effect]:
         """The answer to Resolve; no addresses if there was none."""
         self.in_pool(pool).joining.resolved(target, addresses)
-        return self._drain()
+        return self._drain(now)
 
     def piggyback(self, room: int, now: Now) -> bytes:
         """News in at most `room` bytes, to ride on a message of the application; see piggyback.py.
@@ -291,7 +289,7 @@ class Replica:
     def absorb(self, data: bytes, now: Now) -> list[Effect]:
         """Take what rode. Raises LocalError without a keyring, and for what is not bytes."""
         self._piggyback.absorb(data, now)
-        return self._drain()
+        return self._drain(now)
 
     # -- orders of the operator -------------------------------------------------------------------
 
@@ -304,17 +302,15 @@ class Replica:
         merge: bool = False,
     ) -> list[Effect]:
         """Join these `HOST:PORT` of a pool now; the outcome comes as Joined or JoinRefused.
-        `merge`: where they are of another cluster, this one becomes a part of that.
-
-        Raises ConfigError on a node that is not in such a pool.
-        """
+        `merge`: where they are of another cluster, this one becomes a part of that. Raises
+        ConfigError on a node that is not in such a pool."""
         self.in_pool(pool).joining.order(targets, merge=merge)
-        return self._drain()
+        return self._drain(now)
 
     def settle(self, now: Now) -> list[Effect]:
         """Take the data of this node as the truth, as an operator wants it."""
         self.settling.settle()
-        return self._drain()
+        return self._drain(now)
 
     def leave(self, now: Now) -> list[Effect]:
         """Tell the peers that this node goes; Departed follows when they have had time to hear
@@ -323,18 +319,18 @@ class Replica:
             self._writes.end()
             self.acks.end_all()
             self._farewell.begin(now)
-        return self._drain()
+        return self._drain(now)
 
     def block(self, target: str, now: Now) -> list[Effect]:
         """Ignore a member, an address or a network from now on (see blocklist.py). Raises
         ConfigError for what is none, or this node."""
         self.pools.block(target, now)
-        return self._drain()
+        return self._drain(now)
 
     def unblock(self, target: str, now: Now) -> list[Effect]:
         """Take a block back. Raises NotFoundError if there is none."""
         self.pools.unblock(target, now)
-        return self._drain()
+        return self._drain(now)
 
     def force_leave(self, name: str, now: Now, *, prune: bool = False) -> list[Effect]:
         """Declare a member left that will not come back; `prune`: and let everybody forget it.
@@ -343,13 +339,13 @@ class Replica:
         and is not blocked here.
         """
         self.pools.force_leave(name, now, prune=prune)
-        return self._drain()
+        return self._drain(now)
 
     def rotate(self, ticket: int, action: KeyringAction, key: bytes, now: Now) -> list[Effect]:
         """Change or list the keyrings of the whole cluster (see key_rotation.py); KeyringReported
         follows. Raises KeyringError."""
         self.key_rotation.ask(ticket, action, key, now)
-        return self._drain()
+        return self._drain(now)
 
     def keyring_kept(
         self, problem: str, now: Now, keys: Sequence[bytes] | None = None
@@ -360,7 +356,7 @@ class Replica:
         if keys is not None and self.keyring is not None:
             self.keyring.become(keys)
         self.key_rotation.problem = problem
-        return self._drain()
+        return self._drain(now)
 
     def examine(
         self, now: Now, pool: PoolKind = PoolKind.LAN, one: str = "", other: str = ""
@@ -372,7 +368,7 @@ class Replica:
             doctor.ask(one, other, now)
         else:
             doctor.start(now)
-        return self._drain()
+        return self._drain(now)
 
     # -- time -------------------------------------------------------------------------------------
 
@@ -414,9 +410,9 @@ class Replica:
             self.batches.age(now)
         elif self._farewell.ends(now):
             self.outbox.emit(Departed())
-        return self._drain()
+        return self._drain(now)
 
-    def _drain(self) -> list[Effect]:
+    def _drain(self, now: Now) -> list[Effect]:
         """The effects of an input, with the facts that it has changed."""
         if self.tombstones.context.has_changed:
             commits = self.outbox.writes_to_disk()
@@ -425,7 +421,10 @@ class Replica:
                 self.outbox.persist(changes)
         if not self.cluster_id.value.epoch:
             self.cluster_id.look()
-        return self.outbox.drain()
+        effects = self.outbox.drain()
+        if self.story.on:
+            self.story.forgot(forgotten(effects), now)
+        return effects
 
     # -- questions --------------------------------------------------------------------------------
 
@@ -487,6 +486,7 @@ def _shared(replica: Replica, rng: Random) -> Shared:
         left_out=replica.left_out,
         clock_guard=replica.clock_guard,
         lag=replica.lag,
+        story=replica.story,
         readiness=replica.readiness,
         key_rotation=replica.key_rotation,
         blocklist=replica.blocklist,

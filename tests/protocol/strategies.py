@@ -64,10 +64,12 @@ def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.text(
                 st.characters(codec="utf-8"), min_size=low or 0, max_size=min(high or 20, 20)
             )
-        case msgspec.inspect.BytesType(max_length=high) if high is not None:
-            return st.binary(max_size=high)
+        case msgspec.inspect.BytesType(min_length=low, max_length=high) if high is not None:
+            return st.binary(min_size=low or 0, max_size=high)
         case msgspec.inspect.BytesType():
             return st.binary(max_size=64) | st.integers(1, 4).map(lambda count: bytes(8 * count))
+        case msgspec.inspect.FloatType(gt=low, le=high) if low is not None:
+            return st.floats(low, high, exclude_min=True)
         case msgspec.inspect.FloatType():
             return st.floats(allow_nan=False)
         case msgspec.inspect.BoolType():
@@ -76,6 +78,10 @@ def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.sampled_from(cls)
         case msgspec.inspect.VarTupleType(item_type=item, min_length=low):
             return st.lists(_of_field(item), min_size=low or 0, max_size=4).map(tuple)
+        case msgspec.inspect.UnionType(types=kinds):
+            return st.one_of(*map(_of_field, kinds))
+        case msgspec.inspect.NoneType():
+            return st.none()
         case msgspec.inspect.StructType(cls=cls):
             return of_kind(cls)
         case msgspec.inspect.TupleType(item_types=items):

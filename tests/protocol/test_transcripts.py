@@ -13,7 +13,8 @@ write it down with
     > cut NAME NAME (both ways)     > deaf NAME (no datagram reaches it)     > heal     > accuse
                                     NAME OF (NAME hears that OF is suspect)
     > wait NAME KEY NEED SECONDS (for those that hold it, see write_concern.py)
-    > survey NAME [PREFIX]     > examine NAME
+    > survey NAME [PREFIX]     > examine NAME     > keep NAME PREFIX SECONDS (all keep the story of
+                                                  keys)     > story NAME KEY (NAME asks all for it)
     > report NAME PROCESS PREFIX RELEASE [KEY...] (a process of NAME refused those keys)
     > block NAME OF     > unblock NAME OF     > prune NAME OF (NAME forces OF to leave, and prunes
                                               it)
@@ -52,14 +53,21 @@ from kvgossip.protocol.effect import (
     OverviewReported,
     Send,
     Settled,
+    StoryReported,
     Surveyed,
     WriteConcernEnded,
 )
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.member import Member, MemberState
+from kvgossip.protocol.model.story import Step, Watch
 from kvgossip.protocol.model.write import Writing
-from kvgossip.protocol.wire import exchange_messages, overview_messages, release_messages
+from kvgossip.protocol.wire import (
+    exchange_messages,
+    overview_messages,
+    release_messages,
+    story_messages,
+)
 from kvgossip.protocol.wire import message as wire_message
 from kvgossip.protocol.wire.frame import HEADER_BYTES, Framing, frame_bytes_max
 from kvgossip.protocol.wire.message import Message, Sight
@@ -138,11 +146,23 @@ WORDS: dict[type, Callable[..., str]] = {
         f"Overview of {message.sender}, {message.keys} keys, suspects "
         f"{' '.join(message.suspects) or 'nobody'}"
     ),
+    story_messages.AskStory: lambda message: (
+        f"AskStory, to keep {message.watch.prefix} for {message.watch.for_s} s"
+        if message.watch is not None
+        else f"AskStory {message.key}"
+    ),
+    story_messages.StoryHere: lambda message: (
+        f"StoryHere: {', '.join(map(of_step, message.steps)) or 'nothing'}"
+    ),
     wire_message.Examine: lambda message: f"Examine {' '.join(message.subjects)}".rstrip(),
     wire_message.Condition: lambda message: f"Condition of {message.sender}",
     wire_message.Sights: lambda message: "Sights " + " ".join(map(of_sight, message.seen)),
     exchange_messages.Push: lambda message: f"Push {of_pairs(message.entries)}",
 }
+
+
+def of_step(step: Step) -> str:
+    return f"{step.what} from {step.peer}" if step.peer else step.what
 
 
 def of_pairs(pairs: tuple[tuple[str, bytes], ...]) -> str:
@@ -191,6 +211,8 @@ def of_effect(effect: Effect) -> str:
             )
         case OverviewReported():
             return f"{effect.peer.name} has told of itself"
+        case StoryReported():
+            return f"{effect.peer.name} has given its story"
         case Exchanged():
             ended = "completed" if effect.completed else "cut"
             return (
@@ -342,6 +364,17 @@ class Stage:
     def overview(self, name: str) -> None:
         self.net.perform(
             name, self.net.replicas[name].survey(0, self.net.now(name), Topic.OVERVIEW)
+        )
+
+    def story(self, name: str, key: str) -> None:
+        self._ask_story(name, key)
+
+    def keep(self, name: str, prefix: str, seconds: str) -> None:
+        self._ask_story(name, Watch(prefix, for_s=int(seconds)))
+
+    def _ask_story(self, name: str, subject: str | Watch) -> None:
+        self.net.perform(
+            name, self.net.replicas[name].survey(0, self.net.now(name), Topic.STORY, subject)
         )
 
     def deaf(self, name: str) -> None:

@@ -384,7 +384,7 @@ def test_what_a_peer_sends_has_a_fingerprint_whatever_it_is(record: bytes) -> No
 
 def test_types_are_refused_while_a_member_that_can_be_reached_does_not_know_them() -> None:
     network = Network()
-    a, b = network.cluster("a b")
+    a, _ = network.cluster("a b")
     membership = a.pools.lan.membership
     known = membership.table.members["b"]
     before = replace(known, types=0, incarnation=known.incarnation + 1)

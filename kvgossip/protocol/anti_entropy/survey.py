@@ -15,6 +15,10 @@ A survey of overviews asks what each member says of itself, and of setups also h
 
     A ==AskOverview==> each member ==Overview==> A
 
+A survey of stories asks what happened to a key on each member (model/story.py):
+
+    A ==AskStory==> each member ==StoryHere==> A
+
 One limit of "exactly": a key that only one side has and another one that only the other side has,
 in one of 65,536 positions, count as one.
 """
@@ -27,8 +31,16 @@ from random import Random
 
 from kvgossip.errors import OverloadedError, RemoteError
 from kvgossip.protocol.anti_entropy.difference import estimated_keys, parities
-from kvgossip.protocol.effect import AppliedReported, OverviewReported, Surveyed
+from kvgossip.protocol.effect import (
+    AppliedReported,
+    OverviewReported,
+    StoryReported,
+    Surveyed,
+)
+from kvgossip.protocol.model.entry import HEAD_BYTES, is_dead
+from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer
+from kvgossip.protocol.model.story import Story, Watch
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.store.digest import POSITION_BITS, DigestTree
 from kvgossip.protocol.store.sketch import SYMBOLS_MAX, shortened
@@ -37,6 +49,7 @@ from kvgossip.protocol.store.symbols import SYMBOL_BYTES
 from kvgossip.protocol.wire.message import Measure, Measured, Precision
 from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
+from kvgossip.protocol.wire.story_messages import AskStory, StoryHere
 
 SYMBOLS = 512
 SURVEYS_MAX = 64
@@ -54,16 +67,22 @@ class Topic(Enum):
     OVERVIEW = auto()
     #: the same, and how they are set up
     SETUP = auto()
+    #: what happened to a key there
+    STORY = auto()
 
 
 def question(
-    store: Store, number: int, sender: str, topic: Topic = Topic.DATA, prefix: str = ""
-) -> Measure | AskApplied | AskOverview:
-    """The message that asks; `prefix` as in Replica.survey."""
+    store: Store, number: int, sender: str, topic: Topic = Topic.DATA, subject: str | Watch = ""
+) -> Measure | AskApplied | AskOverview | AskStory:
+    """The message that asks; `subject` as in Replica.survey."""
+    if isinstance(subject, Watch):
+        return AskStory(number, sender, watch=subject)
+    if topic is Topic.STORY:
+        return AskStory(number, sender, subject)
     if topic in (Topic.OVERVIEW, Topic.SETUP):
         return AskOverview(number, sender, setup=topic is Topic.SETUP)
     if topic is Topic.APPLIED:
-        return AskApplied(number, sender, prefix)
+        return AskApplied(number, sender, subject)
     symbols = store.sketch.prefix(SYMBOLS) if store.sketch.ready else b""
     return Measure(
         number=number,
@@ -106,6 +125,25 @@ def differing_keys_in(fingerprints: Iterable[int], here: Collection[int]) -> int
     )
 
 
+def story_here(
+    number: int, sender: str, key: str, story: Story, store: Store, now: Now
+) -> StoryHere:
+    """What this node has of the story of a key."""
+    record = store.record(key)
+    return StoryHere(
+        number=number,
+        sender=sender,
+        watch=story.watch(now),
+        covers=story.covers(key),
+        since_ms=story.since_ms,
+        until_ms=max(story.until_ms(now), 0),
+        holds=b"" if record is None else record[1:HEAD_BYTES],
+        deleted=record is not None and is_dead(record),
+        expired=store.is_expired(key),
+        steps=tuple(story.of(key)),
+    )
+
+
 class Surveys:
     """The surveys under way at a replica; the driver ends them."""
 
@@ -142,3 +180,8 @@ class Surveys:
         ticket = self._tickets.get(answer.number)
         if ticket is not None:
             self._outbox.emit(OverviewReported(ticket, peer, answer))
+
+    def story(self, answer: StoryHere, peer: Peer) -> None:
+        ticket = self._tickets.get(answer.number)
+        if ticket is not None:
+            self._outbox.emit(StoryReported(ticket, peer, answer))

@@ -7,6 +7,7 @@ entry        Entry and its record, and the order that decides every merge of dat
 checksum     of a value under its key, wherever both are kept
 change       Changed, Conflict, Persist: a key has changed, a write has lost, a fact is to be kept
 conflicts    which of two writes was lost although the other's writer had not seen it
+story        Story: what happened to some keys on this node, where an operator asks for it
 lag          Lag: how long the writes of other nodes take to arrive
 write        Writing: one write of a client, and its checks
 member       Member: a peer with a state, and the order that decides every merge of members

@@ -63,6 +63,14 @@ class NewsPool(Protocol):
         """True if one and the same node has this name in both pools of this node."""
 
 
+def speaker_in(pool: NewsPool, peer: Peer | None) -> str | None:
+    """A peer that sent it in another pool need not hear it in this one; but names are those of one
+    pool, and another node may have this one here."""
+    if peer is None:
+        return None
+    return peer.name if pool.knows_as_neighbour(peer.name) else ""
+
+
 class AckPort(Protocol):
     """The members that have shown that they hold a version."""
 

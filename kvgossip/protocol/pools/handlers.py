@@ -53,6 +53,7 @@ from kvgossip.protocol.wire.message import (
 )
 from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
+from kvgossip.protocol.wire.story_messages import AskStory, StoryHere
 
 
 def handlers_of(
@@ -94,6 +95,8 @@ def handlers_of(
         AppliedHere: survey_answers.on_applied_here,
         AskOverview: survey_answers.on_ask_overview,
         Overview: survey_answers.on_overview,
+        AskStory: survey_answers.on_ask_story,
+        StoryHere: survey_answers.on_story_here,
         KeyringOrder: lambda order, arrival: key_rotation.on_order(order, arrival, kind),
         KeyringReport: lambda report, arrival: key_rotation.on_report(report, arrival, kind),
     }

@@ -27,6 +27,7 @@ from kvgossip.protocol.model.lag import Lag
 from kvgossip.protocol.model.member import Member, MemberState, SyncState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
+from kvgossip.protocol.model.story import Story
 from kvgossip.protocol.outbox import Outbox
 from kvgossip.protocol.readiness import Readiness
 from kvgossip.protocol.rumors.batches import Batches
@@ -86,6 +87,7 @@ class Shared:
     left_out: LeftOut
     clock_guard: ClockGuard
     lag: Lag
+    story: Story
     readiness: Readiness
     key_rotation: KeyringHandlers
     blocklist: Blocklist

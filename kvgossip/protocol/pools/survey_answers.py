@@ -1,9 +1,9 @@
 """SurveyAnswers: by how many keys this node differs from one that asks, what its processes made of
-a release, what it says of itself, and the answers of others."""
+a release, what it says of itself, what happened to a key, and the answers of others."""
 
 from __future__ import annotations
 
-from kvgossip.protocol.anti_entropy.survey import measure
+from kvgossip.protocol.anti_entropy.survey import measure, story_here
 from kvgossip.protocol.model.arrival import Arrival
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
@@ -12,6 +12,7 @@ from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.wire.message import Measure, Measured
 from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
+from kvgossip.protocol.wire.story_messages import AskStory, StoryHere
 
 
 class SurveyAnswers:
@@ -24,7 +25,8 @@ class SurveyAnswers:
         self._table, self._own_overview = own_overview.membership.table, own_overview
         self._kind, self._send_port = kind, send_port
         self._store, self._surveys = shared.store, shared.surveys
-        self._shell_report = shared.shell_report
+        self._shell_report, self._story = shared.shell_report, shared.story
+        self._outbox = shared.outbox
 
     def on_measure(self, question: Measure, arrival: Arrival) -> None:
         keys, precision = measure(self._store, question)
@@ -59,3 +61,17 @@ class SurveyAnswers:
     def on_overview(self, answer: Overview, arrival: Arrival) -> None:
         if self._table.speaks(answer.sender, arrival):
             self._surveys.overview(answer, Peer(self._kind, answer.sender))
+
+    def on_ask_story(self, question: AskStory, arrival: Arrival) -> None:
+        # what happens to keys, and which are looked at, is no matter of strangers
+        if question.sender not in self._table.members:
+            return
+        if question.watch is not None:
+            self._outbox.persist(self._story.order(question.watch, arrival.now))
+        me, now = self._table.me.name, arrival.now
+        answer = story_here(question.number, me, question.key, self._story, self._store, now)
+        self._send_port.send(answer, arrival.source, reliable=True)
+
+    def on_story_here(self, answer: StoryHere, arrival: Arrival) -> None:
+        if self._table.speaks(answer.sender, arrival):
+            self._surveys.story(answer, Peer(self._kind, answer.sender))

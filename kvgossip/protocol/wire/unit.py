@@ -26,6 +26,7 @@ from kvgossip.protocol.wire import (
     message,
     overview_messages,
     release_messages,
+    story_messages,
 )
 from kvgossip.protocol.wire.member_record import decode_member, encode_member
 from kvgossip.protocol.wire.message import Message
@@ -44,7 +45,13 @@ UNIT_BYTES = _UNIT.size
 _encode = msgspec.msgpack.Encoder().encode
 _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
     kind.kind: msgspec.msgpack.Decoder(kind)
-    for module in (message, exchange_messages, release_messages, overview_messages)
+    for module in (
+        message,
+        exchange_messages,
+        release_messages,
+        overview_messages,
+        story_messages,
+    )
     for kind in vars(module).values()
     if kind in Message.__subclasses__()
 }

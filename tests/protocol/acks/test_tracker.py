@@ -460,7 +460,7 @@ def met_after(
         replica.pools.lan.membership.merge(
             member(name, place, state, zone=zones.get(name, "")), at()
         )
-    replica._drain()
+    replica._drain(at())
     effects = write(replica, need)
     for name in holders:
         effects += feed(

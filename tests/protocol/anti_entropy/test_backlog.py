@@ -181,7 +181,7 @@ def test_who_begins_one_exchange_after_another_does_not_push_out_those_of_others
     replica = make_replica("a")
     for place, name in ((1, "b"), (2, "c")):
         replica.pools.lan.membership.merge(member(name, place), at())
-    replica._drain()  # it is of a cluster now, and places its keys by its seed
+    replica._drain(at())  # it is of a cluster now, and places its keys by its seed
     responder = replica.pools.lan.exchanges.responder
 
     def begin(number: int, name: str, place: int) -> None:

@@ -72,7 +72,7 @@ def said(effects: Iterable[Effect], *kinds: type[Message]) -> list[Any]:
 def begun(replica: Replica) -> Any:
     """The first question of an exchange with b."""
     replica.pools.lan.exchanges.start("b", at())
-    (first,) = said(replica._drain(), Compare, Sketch)
+    (first,) = said(replica._drain(at()), Compare, Sketch)
     return first
 
 
@@ -225,7 +225,7 @@ def test_a_life_that_ends_amid_a_reseed_loses_nothing_and_the_next_one_does_it(
         net.put("a", f"k{number}", b"v")
     before = first.store.digest.seed
     first.cluster_id.take(LATER)
-    net.perform("a", first._drain())
+    net.perform("a", first._drain(at()))
     assert first.store.reseeding
     assert first.store.digest.seed == before
     net.crash("a")

@@ -154,7 +154,7 @@ def test_the_push_pull_floor_exchanges_with_a_random_peer_also_where_all_is_equa
 def test_who_came_back_is_exchanged_with_at_once() -> None:
     replica = replica_with("b")
     replica.pools.lan.membership.merge(member("b", 1, MemberState.DEAD), at())
-    replica._drain()
+    replica._drain(at())
     effects = replica.receive(LAN.frame([encode(member("b", 1, generation=2))]), STRANGER, at(9.0))
     assert [to for to, _ in opened(effects)] == [address_of(1)]
 
@@ -278,7 +278,7 @@ def test_member_tables_that_differ_are_told_by_both_sides_once_an_exchange() -> 
         net.replicas[frm].member
     ] and sent.reliable else None  # fmt: skip
     net.replicas["a"].pools.lan.exchanges.start("b", net.now("a"))
-    net.perform("a", net.replicas["a"]._drain())
+    net.perform("a", net.replicas["a"]._drain(at()))
     net.run(0.1)
     assert sorted(tables) == ["a", "b"]
     assert {known.name for known in net.replicas["a"].members()} == {"a", "b", "of-a", "of-b"}

@@ -95,7 +95,7 @@ def test_lesson_30_a_newcomer_without_an_address_takes_the_one_from_which_its_ho
     newcomer = make_replica("b", 1)
     newcomer.pools.lan.membership.table.put_own(member("b", 1, host=""))
     newcomer.pools.lan.joining.join([address_of(0)])
-    newcomer._drain()
+    newcomer._drain(at())
     (answer,) = (effect for effect in sends(effects) if effect.to == LINK)
     newcomer.receive(answer.data, address_of(0), at(), reliable=True, here=LINK.host)
     assert newcomer.member.address == Address(LINK.host, PORT)

@@ -190,7 +190,7 @@ def test_lesson_30_a_dual_host_tells_both_addresses_and_each_newcomer_keeps_the_
         newcomer.pools.lan.joining.join([Address(asked, PORT)])
         (ask,) = [
             effect
-            for effect in newcomer._drain()
+            for effect in newcomer._drain(at())
             if any(isinstance(unit, Join) for _, unit in told(LAN, [effect]))
         ]
         link = Address(source, 40000)

@@ -53,7 +53,7 @@ def replica_with(*peers: str, **config: Any) -> Replica:
     while replica.pools.lan.membership.dissemination.has_news:
         list(replica.pools.lan.membership.dissemination.take_news(100_000))
     replica.pools.lan.mongering.tick(at())
-    replica._drain()
+    replica._drain(at())
     return replica
 
 
@@ -674,7 +674,7 @@ def test_a_key_that_is_written_all_the_time_does_not_starve_the_rounds() -> None
         deadline = replica.pools.lan.mongering.deadline()
         if deadline is not None and deadline <= now.monotonic_s:
             replica.pools.lan.mongering.tick(now)
-            heard += of(Rumor, replica._drain())
+            heard += of(Rumor, replica._drain(at()))
     assert len(heard) >= 10
 
 

@@ -19,6 +19,7 @@ from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import FORGET_S_MAX, Member, MemberState, SyncState
+from kvgossip.protocol.model.story import Step, Watch
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -81,6 +82,7 @@ from kvgossip.protocol.wire.message import (
 )
 from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedBy, AppliedHere, AskApplied
+from kvgossip.protocol.wire.story_messages import AskStory, StoryHere
 from kvgossip.protocol.wire.unit import (
     _DECODERS,
     BAD_MEMBER,
@@ -343,6 +345,25 @@ GOLDEN: list[tuple[Message | Member, str]] = [
             9,
         ),
         "58 00000035 dc001605a162a1310202039192a163a174a16f91a16ba17491a1780491a1610691a17391a16491a16c9192a170a13191a165070809",
+    ),
+    (
+        AskStory(5, "a", "k", Watch("p", 0.5, 9)),
+        "59 00000013 9405a161a16b93a170cb3fe000000000000009",
+    ),
+    (
+        StoryHere(
+            5,
+            "b",
+            Watch("p", 0.5, 9),
+            True,
+            1,
+            2,
+            bytes(16),
+            True,
+            True,
+            (Step(3, "rumor", bytes(16), True, "a", "lan"),),
+        ),
+        "5a 0000004a 9a05a16293a170cb3fe000000000000009c30102c41000000000000000000000000000000000c3c3919603a572756d6f72c41000000000000000000000000000000000c3a161a36c616e",
     ),
     (Conclude(9, 5, 3, b"\x01", b"\x02", 7), "1e 0000000d 97090503c40101c4010207c400"),
     (Concluded(9, 5, 3, 1), "1f 00000005 9409050301"),
