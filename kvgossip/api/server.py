@@ -52,6 +52,7 @@ from kvgossip.api.routes.releases import ReleaseRoutes
 from kvgossip.api.routes.review import ReviewRoutes
 from kvgossip.api.routes.sse import Hub
 from kvgossip.api.routes.status import StatusRoutes
+from kvgossip.api.routes.story import StoryRoutes
 from kvgossip.api.routes.watch import WatchRoutes
 from kvgossip.api.sampler import Sampler
 from kvgossip.api.tls.certificates import Certificates
@@ -132,6 +133,7 @@ FAMILIES: tuple[type[Family], ...] = (
     BatchRoutes,
     HistoryRoutes,
     ConflictRoutes,
+    StoryRoutes,
     DifferenceRoutes,
     ReleaseRoutes,
     WatchRoutes,
@@ -185,6 +187,7 @@ class ApiServer:
                 BatchRoutes(node, answers),
                 HistoryRoutes(node, answers),
                 ConflictRoutes(node, answers),
+                StoryRoutes(node, answers),
                 DifferenceRoutes(node, answers),
                 ReleaseRoutes(node, answers),
                 watching,

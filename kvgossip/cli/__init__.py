@@ -17,6 +17,7 @@ imported when it is used.
     history        list earlier versions of a key
     conflicts      list writes that were lost, and write them again
     rollback       write an earlier version again
+    story          show what happened to a key on every member
     release        release a set of values at once: make, status, promote, rollback
     load           store many keys, from lines of JSON
     dump           print many keys, as lines of JSON

@@ -25,7 +25,7 @@ from kvgossip.cli.streams import discard_output
 
 MODULES = (
     "agent", "config", "demo", "get", "put", "delete", "add", "remove", "set_", "unset", "list_",
-    "watch", "history", "conflicts", "rollback", "release", "load", "dump", "converge",
+    "watch", "history", "conflicts", "rollback", "story", "release", "load", "dump", "converge",
     "differences", "exchange", "members", "status", "ready", "join", "leave", "settle", "block",
     "unblock", "force_leave", "export", "import_", "quarantine",
     "keygen", "keyring", "token_", "tls", "doctor", "rtt", "sim", "version",

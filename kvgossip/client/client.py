@@ -141,6 +141,13 @@ class Client(Conversation):
         """The value that the key had in this version."""
         return self._call("GET", f"{_path_of(key, '/history/')}?{_query({'version': version})}")
 
+    def story(self, key: str, everywhere: bool) -> Any:
+        query = _query({"everywhere": "true" if everywhere else "false"})
+        return _document(self._call("GET", f"{_path_of(key, '/story/')}?{query}"))
+
+    def keep_stories(self, prefix: str, share: float, for_s: int) -> Any:
+        return self._command("/story", {"prefix": prefix, "share": share, "for_s": for_s})
+
     def member_value(self, key: str, member: str) -> Reply:
         """The value that this member has under the key."""
         return self._call("GET", f"{_path_of(key, '/differences/')}?{_query({'member': member})}")

@@ -37,6 +37,7 @@ from kvgossip.runtime.reports.lag import lag_of
 from kvgossip.runtime.reports.review import ReviewReport, review_report
 from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
+from kvgossip.runtime.reports.story import Stories
 from kvgossip.runtime.resident import check_home
 
 JOIN_S = 10.0
@@ -216,6 +217,11 @@ class Node(Changing):
     def applied(self) -> AppliedSurveys:
         """What the processes of all members made of releases, to report and to ask (applied.py)."""
         return AppliedSurveys(self._running)
+
+    @property
+    def stories(self) -> Stories:
+        """What happened to a key on all members, where they keep that (reports/story.py)."""
+        return Stories(self._running)
 
     def block(self, target: str) -> None:
         """Drop everything of a member, an IP address or a network from now on, or ConfigError."""

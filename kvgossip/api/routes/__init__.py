@@ -8,6 +8,7 @@ write_concern    waiting for others to hold a write, and for a version to arrive
 batch            /batch: writes that happen together
 history          /history: earlier versions of a key
 conflicts        /conflicts: writes that were lost without their writers' knowing
+story            /story: what happened to a key on every member
 differences      /differences: keys that differ from a member
 releases         /releases: releases of the values under a prefix
 watch            /watch: changes, as a stream or as a long poll

@@ -106,7 +106,8 @@ class Story:
         if saved is not None:
             watch, until_ms = _decode(saved)
             left_s = min((until_ms - now.wall_ms) / 1000, watch.for_s)
-            self._begin(watch, now.monotonic_s + left_s, now)
+            if left_s > 0:
+                self._begin(watch, now.monotonic_s + left_s, now)
 
     # -- the order --------------------------------------------------------------------------------
 
@@ -167,6 +168,9 @@ class Story:
 
     def forgot(self, records: Iterable[Forgotten], now: Now) -> None:
         """These records went, or came back."""
+        if now.monotonic_s >= self._until_s:
+            self.on = False
+            return
         for what, key, record, peer in records:
             self._add(what, key, record, now, peer)
 

@@ -31,11 +31,13 @@ from kvgossip.protocol.effect import (
     KeyringReported,
     OverviewReported,
     Settled,
+    StoryReported,
     Surveyed,
     WriteConcernEnded,
 )
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
+from kvgossip.protocol.model.story import Watch
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.wire.message import Holding, KeyringAction
 from kvgossip.runtime.pending.join_attempt import DEFAULT_PORTS, JoinAttempt
@@ -91,6 +93,7 @@ class Callers:
             Surveyed: self._surveyed,
             AppliedReported: self._surveyed,
             OverviewReported: self._surveyed,
+            StoryReported: self._surveyed,
             Inspected: self._inspected,
             AckReceived: self._acked,
             WriteConcernEnded: self._write_ended,
@@ -236,12 +239,20 @@ class Callers:
         up."""
         return await self._survey(timeout_s, topic)
 
-    async def _survey(self, timeout_s: float, topic: Topic, prefix: str = "") -> Mapping[Peer, Any]:
+    async def survey_stories(
+        self, subject: str | Watch, timeout_s: float
+    ) -> Mapping[Peer, StoryReported]:
+        """As `survey`, of what happened to a key; or with an order for all members, and this."""
+        return await self._survey(timeout_s, Topic.STORY, subject)
+
+    async def _survey(
+        self, timeout_s: float, topic: Topic, subject: str | Watch = ""
+    ) -> Mapping[Peer, Any]:
         ticket = next(self._tickets)
         asked = sum(1 for _ in self._replica.pools.surveyed())
         survey = self._surveys.begin(ticket, Survey[Any](asked))
         try:
-            self._submit(lambda now: self._replica.survey(ticket, now, topic, prefix))
+            self._submit(lambda now: self._replica.survey(ticket, now, topic, subject))
             await survey.wait_for_all(timeout_s)
             return survey.answers
         finally:
@@ -259,7 +270,9 @@ class Callers:
             for candidate in self._replica.pools.candidates(pool)
         ]
 
-    def _surveyed(self, effect: Surveyed | AppliedReported | OverviewReported) -> None:
+    def _surveyed(
+        self, effect: Surveyed | AppliedReported | OverviewReported | StoryReported
+    ) -> None:
         survey = self._surveys.get(effect.ticket)
         if survey is not None:
             survey.answered(effect)

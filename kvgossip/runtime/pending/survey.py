@@ -7,7 +7,7 @@ import asyncio
 from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
-from kvgossip.protocol.effect import AppliedReported, OverviewReported, Surveyed
+from kvgossip.protocol.effect import AppliedReported, OverviewReported, StoryReported, Surveyed
 from kvgossip.protocol.model.member import MemberState
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import Peer, PoolKind
@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
         return self.keys == 0
 
 
-A = TypeVar("A", Surveyed, AppliedReported, OverviewReported)
+A = TypeVar("A", Surveyed, AppliedReported, OverviewReported, StoryReported)
 
 
 class Survey(Answer[None], Generic[A]):

@@ -61,6 +61,9 @@ def test_off_it_keeps_nothing_and_the_order_ends_by_itself() -> None:
     wrote(story, "k", 60.0)
     assert (story.on, story.watch(at(60.0)), len(story.of("k"))) == (False, None, 1)
     assert story.until_ms(at(99.0)) == at(60.0).wall_ms
+    again = story_of()
+    again.forgot([], at(60.0))
+    assert not again.on
     story.order(Watch(), at(100.0))
     assert (story.on, story.of("k"), story.covers("k")) == (False, [], False)
 
@@ -145,7 +148,7 @@ def test_a_later_life_on_the_same_disk_goes_on_with_it_and_says_what_the_disk_ha
     net.crash("a")
     net.run(41.0)
     a = net.add("a", 0)
-    assert (a.story.on, a.story.of("k1")) == (False, [])
+    assert (a.story.on, a.story.of("k1"), a.story.covers("k1")) == (False, [], False)
     net.perform("a", a.survey(1, net.now("a"), Topic.STORY, Watch()))
     assert STORY not in net.disks["a"].facts
 

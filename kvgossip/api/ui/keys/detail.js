@@ -6,6 +6,7 @@ import { ago, ageOf, bytes, clock, duration, siteOf } from '../format.js'
 import { hex, pretty, shownText, textOf } from './bytes.js'
 import { drawDiff } from './diff.js'
 import { drawHolders, Editor, write } from './editor.js'
+import { drawStory, storyOf } from './story.js'
 
 const SHOWN_BYTES = 16 * 1024
 const SHORT_BYTES = 40
@@ -24,6 +25,7 @@ export class Detail {
       entry: null,
       history: [],
       conflicts: [],
+      story: null,
       view: null,
       whole: false,
       compared: null,
@@ -64,6 +66,7 @@ export class Detail {
       const conflicts = lost.conflicts.filter((each) => each.key === key)
       Object.assign(this, { history, conflicts, error: null, newer: false })
       this.readShort().catch(() => {})
+      this.readStory().catch(() => {})
     } catch (error) {
       if (signal.aborted || key !== this.key) return
       this.error = error
@@ -76,6 +79,14 @@ export class Detail {
     for (const { version, deleted, bytes: size } of this.history)
       if (!deleted && size <= SHORT_BYTES && !this.short.has(version))
         this.short.set(version, textOf((await this.past(version)).data))
+    this.changed()
+  }
+
+  async readStory() {
+    const { key, signal } = this
+    const story = await storyOf(key, signal)
+    if (key !== this.key) return
+    this.story = story
     this.changed()
   }
 
@@ -192,6 +203,7 @@ export class Detail {
         : !this.error && h('p', { class: 'empty' }, 'There is no such key now.'),
       drawHolders(this.holders),
       this.history.length > 0 && this.drawHistory(),
+      this.story && drawStory(this.story),
     )
   }
 
