@@ -138,7 +138,7 @@ def _print_story(document: dict[str, Any]) -> None:
                 for at_ms, _, member, step in events
             ],
         )
-    for line in (*versions.lines(), *_remarks(document)):
+    for line in (*versions.lines(), *_remarks(document, versions)):
         print(printable(line))
     if not events and not any(map(_keeps, members)):
         raise typer.Exit(REFUSED)
@@ -152,8 +152,12 @@ class _Versions:
 
     def name(self, step: dict[str, Any]) -> str:
         self._steps.setdefault(step["version"], step)
-        place = list(self._steps).index(step["version"]) + 1
-        return f"v{place}" + (" (delete)" if step["deleted"] else "")
+        return self.short(step["version"]) + (" (delete)" if step["deleted"] else "")
+
+    def short(self, version: str) -> str:
+        """Its short name; itself where the story does not have it."""
+        places = list(self._steps)
+        return f"v{places.index(version) + 1}" if version in places else version
 
     def lines(self) -> Iterator[str]:
         for place, (version, step) in enumerate(self._steps.items(), start=1):
@@ -162,7 +166,7 @@ class _Versions:
             yield f"v{place}  {version}, {written.isoformat(timespec='milliseconds')}{by}"
 
 
-def _remarks(document: dict[str, Any]) -> Iterator[str]:
+def _remarks(document: dict[str, Any], versions: _Versions) -> Iterator[str]:
     """What the table does not show: who has nothing to say, and from when on nothing is missing."""
     members = document["members"]
     silent = [f"{each['name']}: {each['silent']}" for each in members if each["silent"]]
@@ -174,7 +178,7 @@ def _remarks(document: dict[str, Any]) -> Iterator[str]:
         since = _time(story["since_ms"] - (each["clock_offset_ms"] or 0))
         ended = story["until_ms"] < document["at_ms"] + (each["clock_offset_ms"] or 0)
         until = f", to {_time(story['until_ms'] - (each['clock_offset_ms'] or 0))}" if ended else ""
-        has = "nothing" if story["holds"] is None else story["holds"]
+        has = "nothing" if story["holds"] is None else versions.short(story["holds"])
         has += " (delete)" if story["deleted"] else " (expired)" if story["expired"] else ""
         yield f"{each['name']} keeps it from {since}{until}; it has {has} now"
     yield from silent

@@ -79,6 +79,7 @@ async def test_one_node_tells_the_story_of_all_and_names_who_is_silent(
     assert {row.split()[1] for row in rows[:2]} == {"one", "two"}
     assert all(len(line) <= 80 for line in [head, *rows[:2]])
     assert f"v1  {written.version}" in table
+    assert "it has v1 now" in table
     assert "three: its release" in table
     assert json.loads(await run("a/k", "-o", "json"))["key"] == "a/k"
     assert "keeps no stories" in await run()
