@@ -16,6 +16,7 @@ from kvgossip.config import Config, wan_config
 from kvgossip.protocol.membership.join_targets import PAUSE_FACTOR_MAX
 from kvgossip.protocol.model.entry import may_expire, version_of
 from kvgossip.protocol.tombstones.set_back import PAUSE_S
+from kvgossip.protocol.typed.body import is_prunable
 from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ, disagreement
 from kvgossip.sim.checks.edits import contents
 from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
@@ -218,7 +219,7 @@ class Simulation:
     def _await_collected(self) -> None:
         waiting = sum(len(life.replica.tombstones.collecting) for life in self.cluster.running())
         mortal = any(
-            may_expire(record)
+            may_expire(record) or is_prunable(record)
             for life in self.cluster.running()
             for record in life.witness.records.values()
         )
@@ -234,7 +235,8 @@ class Simulation:
             late = {
                 life.host.name: life.replica.tombstones.late() for life in self.cluster.running()
             }
-            self._fail(f"{waiting} tombstones are left, for {late}")
+            left = f"{waiting} tombstones, or what expires or is to be pruned, are left, for {late}"
+            self._fail(left)
         else:
             self._timeline.after(CHECK_S, self._await_collected)
 

@@ -222,8 +222,9 @@ entry that is merged, and would pay for the call."""
 
 
 def must_go_one_day(record: bytes) -> bool:
-    """True if it is a tombstone or may expire: it has to be expired or collected some day."""
-    return bool(record[0] & MUST_GO)
+    """True if it is a tombstone, may expire, or is typed: it has to be expired, collected, or
+    pruned some day."""
+    return bool(record[0] & (MUST_GO | TYPED))
 
 
 def expires_in(record: bytes) -> int | None:
