@@ -142,6 +142,28 @@ async def test_siblings_are_shown_until_a_write_with_their_context_takes_their_p
     assert (absent.status, "kv-context" in absent.headers) == (404, True)
 
 
+async def test_each_sibling_has_a_time_to_live_of_its_own_and_the_key_that_of_the_last(
+    served: Served,
+) -> None:
+    async def expires_ms() -> int | None:
+        (listed,) = (await served.call("GET", "/kv")).json["entries"]
+        found: int | None = listed["expires_ms"]
+        return found
+
+    first = await served.call("PUT", "/kv/k?type=siblings&ttl=1h", b"a")
+    alone = await expires_ms()
+    assert (first.status, alone is None) == (200, False)
+    # by either way to a key that has siblings already
+    assert (await served.call("PUT", "/kv/k?ttl=2h", b"b")).status == 200
+    later = await expires_ms()
+    assert alone is not None
+    assert later is not None
+    assert later - alone > 3_000_000
+    await served.call("PUT", "/kv/k", b"c")
+    assert await expires_ms() is None
+    assert len((await served.call("GET", "/kv/k")).json["siblings"]) == 3
+
+
 async def test_a_condition_is_about_the_content_and_not_the_version_alone(served: Served) -> None:
     made = await edit(served, "n", {"add": 1}, if_none_match="*")
     assert made.headers["kv-condition-scope"] == "node"
