@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,49 +30,54 @@ class Shell:
         return json.loads(self(*arguments, "-o", "json"))
 
 
-def test_keys_whose_writes_are_merged_are_edited_and_read(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    with agent(**QUICK) as process:
-        kvgossip = Shell(process.event("serving")["url"], capsys)
-        kvgossip("add", "hits")
-        assert kvgossip("add", "hits", "10").startswith("hits is 11, version ")
-        assert kvgossip("add", "hits", "--", "-3").startswith("hits is 8, version ")
-        assert kvgossip("get", "hits") == "8"
-        assert "no set" in kvgossip("add", "hits", "red", exit_code=1)
-
-        kvgossip("add", "tags", "red", "7")
-        assert kvgossip.document("remove", "tags", "7")["value"] == ["red"]
-        assert json.loads(kvgossip("get", "tags")) == ["red"]
-        kvgossip("add", "load", "97.5", "--to", "max")
-        assert kvgossip.document("add", "load", "3", "--to", "max")["value"] == 97.5
-
-        kvgossip("set", "user/7", "name=Ada", "admin=true")
-        kvgossip("add", "user/7", "2", "--field", "logins")
-        kvgossip("add", "user/7", "ops", "--field", "roles")
-        kvgossip("remove", "user/7", "dev", "--field", "roles")
-        assert kvgossip.document("unset", "user/7", "admin")["value"] == {
-            "logins": 2, "name": "Ada", "roles": ["ops"]
-        }  # fmt: skip
-
-
-def test_siblings_are_merged_by_hand(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
     with agent("--name", "n1", **QUICK) as process:
-        kvgossip = Shell(process.event("serving")["url"], capsys)
-        kvgossip("put", "cart/7", "tea", "--siblings")
-        kvgossip("put", "cart/7", "milk", "--siblings")
-        assert "has 2 values" in kvgossip("get", "cart/7", exit_code=1)
-        assert kvgossip("get", "cart/7", "--newest") == "milk"
-        shown = kvgossip("get", "cart/7", "--siblings")
-        assert all(part in shown for part in ("tea", "milk", "n1"))
+        yield process.event("serving")["url"]
 
-        several = kvgossip.document("get", "cart/7", "--siblings")
-        assert shown.endswith(f"context: {several['context']}\n")
-        kvgossip("put", "cart/7", "late", "--siblings")
-        kvgossip("put", "cart/7", "tea milk", "--context", several["context"])
-        after = kvgossip.document("get", "cart/7")
-        assert [each["value"] for each in after["siblings"]] == ["tea milk", "late"]
-        stays = kvgossip("delete", "cart/7", "--context", several["context"])
-        assert "keeps what the context has not seen" in stays
-        kvgossip("delete", "cart/7", "--context", after["context"])
-        kvgossip("get", "cart/7", exit_code=1)
+
+@pytest.fixture
+def kvgossip(url: str, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(url, capsys)
+
+
+def test_keys_whose_writes_are_merged_are_edited_and_read(kvgossip: Shell) -> None:
+    kvgossip("add", "hits")
+    assert kvgossip("add", "hits", "10").startswith("hits is 11, version ")
+    assert kvgossip("add", "hits", "--", "-3").startswith("hits is 8, version ")
+    assert kvgossip("get", "hits") == "8"
+    assert "no set" in kvgossip("add", "hits", "red", exit_code=1)
+
+    kvgossip("add", "tags", "red", "7")
+    assert kvgossip.document("remove", "tags", "7")["value"] == ["red"]
+    assert json.loads(kvgossip("get", "tags")) == ["red"]
+    kvgossip("add", "load", "97.5", "--to", "max")
+    assert kvgossip.document("add", "load", "3", "--to", "max")["value"] == 97.5
+
+    kvgossip("set", "user/7", "name=Ada", "admin=true")
+    kvgossip("add", "user/7", "2", "--field", "logins")
+    kvgossip("add", "user/7", "ops", "--field", "roles")
+    kvgossip("remove", "user/7", "dev", "--field", "roles")
+    assert kvgossip.document("unset", "user/7", "admin")["value"] == {
+        "logins": 2, "name": "Ada", "roles": ["ops"]
+    }  # fmt: skip
+
+
+def test_siblings_are_merged_by_hand(kvgossip: Shell) -> None:
+    kvgossip("put", "cart/7", "tea", "--siblings")
+    kvgossip("put", "cart/7", "milk", "--siblings")
+    assert "has 2 values" in kvgossip("get", "cart/7", exit_code=1)
+    assert kvgossip("get", "cart/7", "--newest") == "milk"
+    shown = kvgossip("get", "cart/7", "--siblings")
+    assert all(part in shown for part in ("tea", "milk", "n1"))
+
+    several = kvgossip.document("get", "cart/7", "--siblings")
+    assert shown.endswith(f"context: {several['context']}\n")
+    kvgossip("put", "cart/7", "late", "--siblings")
+    kvgossip("put", "cart/7", "tea milk", "--context", several["context"])
+    after = kvgossip.document("get", "cart/7")
+    assert [each["value"] for each in after["siblings"]] == ["tea milk", "late"]
+    stays = kvgossip("delete", "cart/7", "--context", several["context"])
+    assert "keeps what the context has not seen" in stays
+    kvgossip("delete", "cart/7", "--context", after["context"])
+    kvgossip("get", "cart/7", exit_code=1)
