@@ -56,7 +56,7 @@ soak: $(COMPILED)/.built
 # as it is: classes of msgspec's, effects, a dict with a `__setitem__` of its own (compiled, it has no `del`), what takes a part of bytes by a slice that has a name
 # (compiled, it takes the slice for an index), what imports numpy only where it is installed, and the options that go to other processes, since
 # mypyc's frozen dataclasses can be pickled, but not unpickled.
-INTERPRETED := $(addprefix kvgossip/protocol/,wire/message.py wire/exchange_messages.py wire/overview_messages.py wire/release_messages.py wire/story_messages.py model/story.py saved_state.py model/cluster_id.py model/conflicts.py model/newest.py model/member.py model/peer.py model/now.py model/change.py model/location.py effect.py store/sketch.py store/numpy_symbols.py) \
+INTERPRETED := $(addprefix kvgossip/protocol/,wire/message.py wire/exchange_messages.py wire/overview_messages.py wire/release_messages.py wire/story_messages.py wire/clock_messages.py model/lag.py model/story.py saved_state.py model/cluster_id.py model/conflicts.py model/newest.py model/member.py model/peer.py model/now.py model/change.py model/location.py effect.py store/sketch.py store/numpy_symbols.py) \
 	$(addprefix kvgossip/sim/,checks/conflicts.py checks/violation.py faults.py layout.py network.py scenario.py workload.py)
 SOURCES := $(wildcard kvgossip/*.py kvgossip/*/*.py kvgossip/*/*/*.py)
 $(COMPILED)/.built: $(VENV)/.dev $(SOURCES)

@@ -59,7 +59,7 @@ class Data:
         self.store = _store(config, self.saved)
         self.readiness = Readiness()
         self.clock_guard = ClockGuard(config.clock_drift_max_s, self.hlc, outbox)
-        self.lag = Lag(config.datacenter, self.clock_guard, counters)
+        self.lag = Lag(config.datacenter, self.clock_guard, counters, pools.ask_clocks)
         self.story = Story(self.saved.facts.get(STORY), now)
         self.surveys = Surveys(outbox, rng)
         self.inspections = Inspections(config, self.store, outbox, rng)

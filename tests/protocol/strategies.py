@@ -70,6 +70,8 @@ def _of_field(kind: msgspec.inspect.Type) -> st.SearchStrategy[Any]:
             return st.binary(max_size=64) | st.integers(1, 4).map(lambda count: bytes(8 * count))
         case msgspec.inspect.FloatType(gt=low, le=high) if low is not None:
             return st.floats(low, high, exclude_min=True)
+        case msgspec.inspect.FloatType(ge=low, le=high) if low is not None:
+            return st.floats(low, high)
         case msgspec.inspect.FloatType():
             return st.floats(allow_nan=False)
         case msgspec.inspect.BoolType():

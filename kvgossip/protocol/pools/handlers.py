@@ -14,6 +14,7 @@ from kvgossip.protocol.pools.probe_answers import ProbeAnswers
 from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.pools.survey_answers import SurveyAnswers
 from kvgossip.protocol.rumors.mongering import Mongering
+from kvgossip.protocol.wire.clock_messages import AskClocks, ClocksHere
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -97,6 +98,8 @@ def handlers_of(
         Overview: survey_answers.on_overview,
         AskStory: survey_answers.on_ask_story,
         StoryHere: survey_answers.on_story_here,
+        AskClocks: survey_answers.on_ask_clocks,
+        ClocksHere: survey_answers.on_clocks_here,
         KeyringOrder: lambda order, arrival: key_rotation.on_order(order, arrival, kind),
         KeyringReport: lambda report, arrival: key_rotation.on_report(report, arrival, kind),
     }

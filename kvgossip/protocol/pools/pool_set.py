@@ -23,6 +23,7 @@ from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.pools.shared import Shared, next_generation, own_record
 from kvgossip.protocol.saved_state import SavedState
+from kvgossip.protocol.wire.clock_messages import AskClocks
 from kvgossip.protocol.wire.message import Enquire, Prune
 
 SHOWN = 3
@@ -196,6 +197,19 @@ class PoolSet:
             for member in pool.membership.reachable:
                 if not pool.is_reached_in_lan(member.name):
                     yield pool, member
+
+    def ask_clocks(self) -> None:
+        """Ask gateways for the clocks of other datacenters: one of the own one, or, as a gateway,
+        one of each other."""
+        pool = self.wan or self.lan
+        asked: dict[str, Member] = {}
+        for member in pool.membership.reachable:
+            if member.gateway and (
+                pool is self.lan or member.datacenter != self._config.datacenter
+            ):
+                asked.setdefault(member.datacenter, member)
+        for member in asked.values():
+            pool.outbox.send(AskClocks(self._config.name), member.address, reliable=True)
 
     def enquire(self, peer: Peer, query: Enquire, reliable: bool) -> None:
         """Ask a member whether it holds a version. Over a link it sees which node asks."""

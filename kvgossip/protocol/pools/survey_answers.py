@@ -1,14 +1,17 @@
 """SurveyAnswers: by how many keys this node differs from one that asks, what its processes made of
-a release, what it says of itself, what happened to a key, and the answers of others."""
+a release, what it says of itself, what happened to a key, what clocks
+show whom the asker cannot probe, and the answers of others."""
 
 from __future__ import annotations
 
 from kvgossip.protocol.anti_entropy.survey import measure, story_here
 from kvgossip.protocol.model.arrival import Arrival
+from kvgossip.protocol.model.lag import FAR_MAX
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.outbox import SendPort
 from kvgossip.protocol.pools.own_overview import OwnOverview
 from kvgossip.protocol.pools.shared import Shared
+from kvgossip.protocol.wire.clock_messages import AskClocks, ClocksHere
 from kvgossip.protocol.wire.message import Measure, Measured
 from kvgossip.protocol.wire.overview_messages import AskOverview, Overview
 from kvgossip.protocol.wire.release_messages import AppliedHere, AskApplied
@@ -26,7 +29,7 @@ class SurveyAnswers:
         self._kind, self._send_port = kind, send_port
         self._store, self._surveys = shared.store, shared.surveys
         self._shell_report, self._story = shared.shell_report, shared.story
-        self._outbox = shared.outbox
+        self._outbox, self._lag, self._pools = shared.outbox, shared.lag, shared.pools
 
     def on_measure(self, question: Measure, arrival: Arrival) -> None:
         keys, precision = measure(self._store, question)
@@ -75,3 +78,19 @@ class SurveyAnswers:
     def on_story_here(self, answer: StoryHere, arrival: Arrival) -> None:
         if self._table.speaks(answer.sender, arrival):
             self._surveys.story(answer, Peer(self._kind, answer.sender))
+
+    def on_ask_clocks(self, question: AskClocks, arrival: Arrival) -> None:
+        """Of a gateway: it asks for those of the other pool."""
+        other, now = self._pools.beside(self._kind), arrival.now
+        if question.sender not in self._table.members or other is None:
+            return
+        clocks = self._lag.clocks_of(other.membership.members.values(), now)
+        if self._kind is PoolKind.LAN:
+            clocks += self._lag.far_clocks(now)
+        answer = ClocksHere(self._table.me.name, tuple(clocks[:FAR_MAX]))
+        self._send_port.send(answer, arrival.source, reliable=True)
+
+    def on_clocks_here(self, answer: ClocksHere, arrival: Arrival) -> None:
+        known = self._table.members.get(answer.sender)
+        if known is not None and known.gateway and self._table.speaks(answer.sender, arrival):
+            self._lag.heard(answer.sender, answer.clocks, arrival.now)

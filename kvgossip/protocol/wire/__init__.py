@@ -4,6 +4,7 @@ message            the messages but those of anti-entropy and of surveys
 exchange_messages  the messages of anti-entropy
 release_messages   the messages of a survey of releases
 overview_messages  the messages of a survey of what members say of themselves
+clock_messages     the messages about clocks of other datacenters
 story_messages     the messages of a survey of what members kept of a key
 frame              units under the header of a pool, to bytes and back
 unit               messages and records of members to bytes and back

@@ -22,6 +22,7 @@ import msgspec
 from kvgossip.errors import RemoteError
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.wire import (
+    clock_messages,
     exchange_messages,
     message,
     overview_messages,
@@ -51,6 +52,7 @@ _DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
         release_messages,
         overview_messages,
         story_messages,
+        clock_messages,
     )
     for kind in vars(module).values()
     if kind in Message.__subclasses__()

@@ -9,21 +9,26 @@ import pytest
 from msgspec.structs import replace
 
 from kvgossip.protocol.model.entry import make_record, version_of
-from kvgossip.protocol.model.histogram import quantile
+from kvgossip.protocol.model.histogram import Histogram, quantile
 from kvgossip.protocol.model.lag import (
+    ASK_S,
     BOUNDS_S,
     DATACENTERS_MAX,
+    FAR_MAX,
     LATELY_S,
     OLD_S,
     SAMPLE_S,
+    FarClock,
     Figures,
 )
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.wire.clock_messages import AskClocks, ClocksHere
 from kvgossip.protocol.wire.message import Gossip, Rumor
 from kvgossip.protocol.wire.unit import encode
 from tests.protocol.net import LAN, WALL_MS, Network, address_of, member, record, version
+from tests.protocol.test_datacenters import counted, two_datacenters
 
 SEEDS = 2
 
@@ -104,6 +109,80 @@ def test_the_lag_is_that_of_the_network_though_clocks_are_seconds_apart(seed: in
         histogram = net.replicas[name].lag.histograms["dc1", "rumor"]
         mean_s = sum(arrivals) / len(arrivals)
         assert histogram.sum_s / histogram.count == pytest.approx(mean_s, abs=0.002)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_the_lag_of_writers_behind_gateways_is_true_though_clocks_are_seconds_apart(
+    seed: int,
+) -> None:
+    """b and c are in one datacenter, e in the other one, as are the gateways a and d: of b, which
+    e never probes, d and e hear what clocks show."""
+    rng, net = Random(f"{seed} far"), two_datacenters("a b c", "d e", "a d")
+    place = {name: name in "abc" for name in "abcde"}
+    ways = {
+        frozenset((one, other)): rng.uniform(0.0005, 0.002)
+        if place[one] == place[other]
+        else rng.uniform(0.02, 0.08)
+        for one in place
+        for other in place
+    }
+    net.way_s = lambda frm, to: ways[frozenset((frm, to))]
+    net.skew_ms = {name: rng.randint(-3000, 3000) for name in "acde"} | {"b": 4000}
+    net.run(30.0)
+    truth: dict[str, list[float]] = {"d": [], "e": []}
+    shown: dict[str, int] = {}
+    for number in range(40):
+        if number == 10:
+            # by now they have asked, and the gateway of e knows what it was asked for
+            for name in truth:
+                replica = net.replicas[name]
+                shown[name] = replica.lag.histograms.get(("dc1", "rumor"), Histogram(())).count
+            truth = {"d": [], "e": []}
+        net.put("b", f"k{number}", b"v")
+        for name, took_s in arrival_times(net, f"k{number}", *truth).items():
+            truth[name].append(took_s)
+        net.run(2 * ASK_S / 10)
+    assert all(count < 10 for count in shown.values())
+    for name, arrivals in truth.items():
+        histogram = net.replicas[name].lag.histograms["dc1", "rumor"]
+        assert histogram.count >= len(arrivals)
+        mean_s = sum(arrivals) / len(arrivals)
+        assert histogram.sum_s / histogram.count == pytest.approx(mean_s, abs=0.005)
+        assert net.replicas[name].lag.by_datacenter(net.now(name))["dc1"].measured > 0
+
+
+def test_gateways_of_releases_before_are_silent_and_nobody_asks_where_nobody_writes() -> None:
+    net = two_datacenters("a b", "d e", "a d")
+    counts = counted(net)
+    net.run(60.0)
+    assert not [kind for *_, kind in counts if kind == "AskClocks"]
+    for replica in net.replicas.values():
+        for pool in replica.pools:
+            pool.dispatch._handlers[AskClocks] = lambda message, arrival: None
+    for number in range(40):
+        net.put("b", f"k{number}", b"v")
+        net.run(1.0)
+    asked = {key: count for key, count in counts.items() if key[3] == "AskClocks"}
+    assert {(frm, to) for frm, to, *_ in asked} == {("e", "d"), ("d", "a")}
+    assert all(count <= 3 for count in asked.values())
+    assert unmeasured(net.replicas["e"])["writer"] > 30
+
+
+def test_a_clock_is_heard_of_gateways_alone_and_of_other_datacenters_alone() -> None:
+    net, a, _ = pair()
+    clock = FarClock("x", "dc2", 77, 0.0, 1.0)
+    answer = LAN.frame([encode(ClocksHere("b", (clock,)))])
+    net.perform("a", a.receive(answer, address_of(1), net.now("a"), reliable=True))
+    assert not a.lag.far_clocks(net.now("a"))
+    a.lag.heard("b", [clock, FarClock("y", "dc1", 78, 0.0, 1.0)], net.now("a"))
+    (known,) = a.lag.far_clocks(net.now("a"))
+    assert (known.name, known.site) == ("x", 77)
+    assert known.low_ms <= 0.0 <= known.high_ms
+    a.lag.heard("nobody", [clock], net.now("a"))
+    assert not a.lag.far_clocks(net.now("a"))
+    many = [FarClock("x", "dc2", number, 0.0, 1.0) for number in range(100, 2 * FAR_MAX)]
+    a.lag.heard("b", many, net.now("a"))
+    assert len(a.lag.far_clocks(net.now("a"))) == FAR_MAX
 
 
 def test_a_time_that_the_clock_of_its_writer_has_not_shown_is_not_measured() -> None:

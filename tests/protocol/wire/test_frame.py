@@ -18,8 +18,10 @@ import kvgossip.protocol
 from kvgossip import zstd
 from kvgossip.config import Config
 from kvgossip.errors import RemoteError
+from kvgossip.protocol.model.lag import FarClock
 from kvgossip.protocol.model.member import FORGET_S_MAX, Member, MemberState, SyncState
 from kvgossip.protocol.model.story import Step, Watch
+from kvgossip.protocol.wire.clock_messages import AskClocks, ClocksHere
 from kvgossip.protocol.wire.exchange_messages import (
     Compare,
     Conclude,
@@ -364,6 +366,11 @@ GOLDEN: list[tuple[Message | Member, str]] = [
             (Step(3, "rumor", bytes(16), True, "a", "lan"),),
         ),
         "5a 0000004a 9a05a16293a170cb3fe000000000000009c30102c41000000000000000000000000000000000c3c3919603a572756d6f72c41000000000000000000000000000000000c3a161a36c616e",
+    ),
+    (AskClocks("a"), "5b 00000003 91a161"),
+    (
+        ClocksHere("a", (FarClock("e", "dc2", 3, -0.5, 1.5),)),
+        "5c 0000001e 92a1619195a165a364633203cbbfe0000000000000cb3ff8000000000000",
     ),
     (Conclude(9, 5, 3, b"\x01", b"\x02", 7), "1e 0000000d 97090503c40101c4010207c400"),
     (Concluded(9, 5, 3, 1), "1f 00000005 9409050301"),
