@@ -168,8 +168,7 @@ class ApiServer:
         certificates: Certificates | None = None,
     ) -> None:
         self._node, self._sockets, self._certificates = node, listeners, certificates
-        self._doors = Doors(node.config)
-        self._access = Access(tokens or _tokens_of(node.config))
+        self._doors, self._access = Doors(node.config), Access(tokens or _tokens_of(node.config))
         self._answers = answers = Answers(node)
         self._hub, self._delay, self._connections = Hub(), LoopDelay(), Connections(node.config)
         self._watching = watching = WatchRoutes(node, answers, self._hub)
