@@ -14,6 +14,7 @@ The names load on first use, so that `kvgossip --help` does not pay for a node.
     config/    every parameter, declared once
     protocol/  the pure machine
     releases/  pure: releases of many values at once
+    trends/    pure: numbers over time, what is usual and what has changed
     runtime/   the asyncio driver: sockets, clocks, disk, watchers
     cache/     configuration inside a program, on any thread
     client/    a node over HTTP, as whoever asks it has it

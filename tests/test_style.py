@@ -565,7 +565,7 @@ PLANTED = {
         ("runtime/network/transport.py", "import kvgossip.sim.network"),
         ("sim/network.py", "import kvgossip.runtime.network.transport"),
     ],
-    "protocol is pure, and releases are: no event loop, socket, clock, file, thread or process": [
+    "protocol is pure, releases and trends are: no event loop, socket, clock, file, thread or process": [
         ("releases/document.py", "import time"),
         ("protocol/model/hlc.py", "import time"),
         ("protocol/model/entry.py", "from pathlib import Path"),
