@@ -7,10 +7,8 @@ each STEP_S, whether anybody looks at the plots or not.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from kvgossip.api.http.request_metrics import LoopDelay, Requests
@@ -18,6 +16,7 @@ from kvgossip.errors import LocalError
 from kvgossip.protocol.model.histogram import quantile
 from kvgossip.protocol.model.lag import BOUNDS_S
 from kvgossip.runtime.clocks import read_clocks
+from kvgossip.runtime.host import resident_bytes
 from kvgossip.runtime.series import STEP_S, Series
 
 STATUS = Callable[[], Mapping[str, Any]]
@@ -41,7 +40,6 @@ UNITS = {
 """The series by name, with their units."""
 RATES = ("requests", "writes", "bytes_received", "bytes_sent", "exchanges", "residue")
 _KEY_FAMILIES = ("kv", "list", "batch", "waiting", "history")
-_MEMORY = Path("/proc/self/statm")
 
 
 class Sampler:
@@ -96,7 +94,7 @@ class Sampler:
                 "lag_p50": quantile(BOUNDS_S, arrived, 0.5),
                 "lag_p99": quantile(BOUNDS_S, arrived, 0.99),
                 "loop_delay": grown["delay_s"] / delays if delays > 0 else None,
-                "memory": _resident_bytes(),
+                "memory": resident_bytes(),
                 "keys": status["keys"],
                 "members_alive": status["members"]["alive"],
             }
@@ -117,12 +115,3 @@ class Sampler:
             "delays": self._delay.times.count,
             "delay_s": self._delay.times.sum_s,
         }
-
-
-def _resident_bytes() -> float | None:
-    """The memory of this process; None where the system does not say it this way."""
-    try:
-        pages = _MEMORY.read_text().split()[1]
-    except OSError:
-        return None
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")

@@ -18,6 +18,7 @@ nothing, and lives on the thread of one event loop.
     disk/        the data directory, commits, key files
     clocks       the clocks of the machine
     host         what the machine gives this process
+    trend_watch  what of this node and its links is not as usual, kept over restarts
     series       numbers of the last hour
     daemon_threads    calls that may block for ever
     loop         the event loop that it all runs on

@@ -34,6 +34,7 @@ from kvgossip.runtime.network.sockets import ANY_HOSTS
 from kvgossip.runtime.network.transport import Transport
 from kvgossip.runtime.reads import Reads
 from kvgossip.runtime.resident import Resident
+from kvgossip.runtime.trend_watch import TrendWatch
 from kvgossip.runtime.writes import Writes
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class Life(Resident):
         disk: DataDir | None,
         transports: Mapping[PoolKind, Transport],
         driver: Driver,
+        trends: TrendWatch,
         resources: AsyncExitStack,
     ) -> None:
         super().__init__()
@@ -73,7 +75,7 @@ class Life(Resident):
         self.config = config
         #: None without a data directory
         self.disk = disk
-        self.transports, self.driver = transports, driver
+        self.transports, self.driver, self.trends = transports, driver, trends
         self.writes = writes = Writes(driver)
         shell = driver.replica.shell_report
         shell.software, shell.quarantined = __version__, lambda: driver.quarantine.count
@@ -161,7 +163,10 @@ class Life(Resident):
                 partial(driver.opener, pool),
             )
         driver.submit(replica.tick)
-        return cls(config, disk, transports, driver, stack.pop_all())
+        trends = TrendWatch(config, driver, disk, (disk.facts if disk is not None else None) or {})
+        stack.push_async_callback(trends.close)
+        trends.start()
+        return cls(config, disk, transports, driver, trends, stack.pop_all())
 
     @property
     def address(self) -> Address:

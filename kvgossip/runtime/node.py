@@ -35,7 +35,7 @@ from kvgossip.runtime.reports.differences import Differences, Inspector
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.lag import lag_of
 from kvgossip.runtime.reports.review import ReviewReport, review_report
-from kvgossip.runtime.reports.round_trip import round_trip, round_trip_to
+from kvgossip.runtime.reports.round_trip import phi_of, round_trip, round_trip_to
 from kvgossip.runtime.reports.status import status_of
 from kvgossip.runtime.reports.story import Stories
 from kvgossip.runtime.resident import check_home
@@ -288,8 +288,11 @@ class Node(Changing):
 
     def round_trip_to(self, member: Member, pool: PoolKind) -> dict[str, float | None]:
         """The way from this node to a member as far as it is known, ready for JSON: `rtt_ms`
-        measured, `rtt_estimate_ms` by coordinates."""
-        return round_trip_to(self._running.replica.in_pool(pool), member.name)
+        measured, `rtt_estimate_ms` by coordinates, `phi` how sure its silence makes that it is
+        gone."""
+        known = self._running.replica.in_pool(pool)
+        phi = phi_of(known, member.name, self._clocks())
+        return {**round_trip_to(known, member.name), "phi": phi}
 
     @property
     def lag(self) -> Lag:

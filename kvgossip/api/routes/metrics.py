@@ -155,6 +155,7 @@ class Metrics(Collector):
         ):
             if status[name] is not None:
                 yield gauge(name.removesuffix("_s") + "_seconds", text, status[name])
+        yield from _trends(status["trends"])
         yield from _cluster(status["pools"])
         yield from _numbers(status)
         yield from self._watching(status)
@@ -266,6 +267,14 @@ def _health(status: Mapping[str, Any]) -> Iterator[Metric]:
     overloaded = float(status["overload"] is not None)
     yield gauge("overloaded", "1 if no write is taken just now.", overloaded)
     yield gauge("quarantine_values", "Values that wait in quarantine.", status["quarantined"])
+
+
+def _trends(trends: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
+    """What is not as usual, or comes to its limit."""
+    codes = {(trend["code"],): 1.0 for trend in trends}
+    yield gauges("trend", "1 for what is not as usual, or comes to its limit.", codes, ("code",))
+    left_s = {(each["code"],): each["in_s"] for each in trends if each["in_s"] is not None}
+    yield gauges("trend_limit_seconds", "Until a forecast comes true.", left_s, ("code",))
 
 
 def _tls(certificates: Certificates | None) -> Iterator[Metric]:

@@ -52,6 +52,7 @@ _MEMBER = named(
     blocked=YES_OR_NO,
     rtt_ms=_MS,
     rtt_estimate_ms=_MS,
+    phi=or_null(NUMBER),
     lag_p50_ms=_MS,
     lag_p99_ms=_MS,
 )
@@ -59,7 +60,7 @@ _MEMBER_EXAMPLE = {
     "name": "web-1", "state": "alive", "pool": "lan", "address": "10.0.0.5:7481",
     "http": "10.0.0.5:7480", "datacenter": "dc1", "generation": 1730000000000, "incarnation": 0,
     "site": "5d1c9e0f3a7b2468", "identity": None, "self": True, "blocked": False, "rtt_ms": None,
-    "rtt_estimate_ms": None, "lag_p50_ms": None, "lag_p99_ms": None,
+    "rtt_estimate_ms": None, "phi": None, "lag_p50_ms": None, "lag_p99_ms": None,
 }  # fmt: skip
 _STATUS = named(
     "Status", version=TEXT, name=TEXT, settled=YES_OR_NO, root=TEXT, keys=WHOLE, statistics=OBJECT

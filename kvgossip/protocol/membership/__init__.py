@@ -16,6 +16,7 @@ section 2).
     spatial          SpatialPeers: choice by distance (Demers, Kempe)
     coordinate       Coordinates: this node's place in the network (Vivaldi)
     round_trip       RoundTrips: how long each member takes to answer, and by which way
+    link_watch       LinkWatch: what is usual on each link, and what is not
 
     join_handshake   JoinHandshake: Join and JoinReply, both sides
     join_targets     JoinTargets: the addresses that this node is to join

@@ -59,7 +59,7 @@ class MemberTable:
         self._is_reached_otherwise = is_reached_otherwise
         #: since when each member that is dead, or has left, is so, monotonic seconds, the longest
         #: time first
-        self._dead_s: dict[str, float] = {}
+        self.dead_s: dict[str, float] = {}
         self._left_s: dict[str, float] = {}
         #: who is dead since before then is not waited for, monotonic seconds
         self._given_up_s = -math.inf
@@ -101,11 +101,11 @@ class MemberTable:
     def is_whole(self) -> bool:
         """True if all others are reachable and count, but for those that left, and those that are
         dead for so long that nobody is expected to reach them."""
-        gone = len(self._dead_s) + len(self._left_s)
-        last_s = next(reversed(self._dead_s.values()), -math.inf)
+        gone = len(self.dead_s) + len(self._left_s)
+        last_s = next(reversed(self.dead_s.values()), -math.inf)
         return (
             0 < len(self._reachable) == len(self.members) - 1 - gone
-            and (not self._dead_s or last_s < self._given_up_s)
+            and (not self.dead_s or last_s < self._given_up_s)
             and not self.proofs.is_crowded
         )
 
@@ -138,7 +138,7 @@ class MemberTable:
     def dead(self, since_s: float = -math.inf) -> list[Member]:
         """The members that died after `since_s` (monotonic seconds), and are not blocked: they may
         come back. Those that left are none."""
-        lately = takewhile(lambda name: self._dead_s[name] > since_s, reversed(self._dead_s))
+        lately = takewhile(lambda name: self.dead_s[name] > since_s, reversed(self.dead_s))
         found = [self.members[name] for name in lately]
         return [member for member in reversed(found) if not self.is_blocked(member)]
 
@@ -147,7 +147,7 @@ class MemberTable:
         not say, than `forget_after_s`. Seconds, monotonic."""
         return [
             name
-            for name, gone_s in chain(self._dead_s.items(), self._left_s.items())
+            for name, gone_s in chain(self.dead_s.items(), self._left_s.items())
             if now_s - gone_s > (self.members[name].forget_s or forget_after_s)
         ]
 
@@ -155,7 +155,7 @@ class MemberTable:
         """The name that makes room for another one: the one that has been here for longest of those
         that never answered a probe, else the one that left longest ago, else the one that is dead
         for longest; None where there is none."""
-        return next(chain(self.proofs.lacking, self._left_s, self._dead_s), None)
+        return next(chain(self.proofs.lacking, self._left_s, self.dead_s), None)
 
     def give_up(self, before_s: float) -> None:
         """Who is dead since before then, monotonic seconds, is not waited for any more (see
@@ -277,9 +277,9 @@ class MemberTable:
         name = record.name
         if record.state is MemberState.DEAD:
             self._left_s.pop(name, None)
-            self._dead_s.setdefault(name, now_s)
+            self.dead_s.setdefault(name, now_s)
             return
-        dead_s = self._dead_s.pop(name, now_s)
+        dead_s = self.dead_s.pop(name, now_s)
         if record.state is MemberState.LEFT:
             self._left_s.setdefault(name, dead_s)
         else:
@@ -288,7 +288,7 @@ class MemberTable:
     def remove(self, name: str) -> Member:
         """Forget a member; returns its last record."""
         old = self.members.pop(name)
-        self._dead_s.pop(name, None)
+        self.dead_s.pop(name, None)
         self._left_s.pop(name, None)
         self.proofs.forget(old)
         self._enroll(name)

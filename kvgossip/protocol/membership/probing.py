@@ -88,6 +88,8 @@ class Probe:
     direct: bool = False
     relayed: bool = False
     tcp: bool = False
+    #: that of the first answer by a datagram; None: there was none
+    round_trip_s: float | None = None
 
     @property
     def acked(self) -> bool:
@@ -220,6 +222,8 @@ class Probing:
             self._round_trips.concluded(
                 probe.target, direct=probe.direct, relayed=probe.relayed, tcp=probe.tcp
             )
+            if probe.acked:
+                self._round_trips.answered(probe.target, probe.sent_s, probe.round_trip_s)
         if probe.acked:
             return None
         self._awareness.add(max(0, probe.asked - probe.nacks) if probe.asked else 1)
@@ -336,7 +340,7 @@ class Probing:
             probe.relayed = True
         elif not probe.direct and probe.target.name in self._table.members:
             probe.direct = True
-            round_trip_s = arrival.now.monotonic_s - probe.sent_s
+            probe.round_trip_s = round_trip_s = arrival.now.monotonic_s - probe.sent_s
             self._round_trips.measured(probe.target, round_trip_s)
             self._coordinates.sampled(ack.sender, ack.coordinate, round_trip_s)
 

@@ -20,10 +20,13 @@ were answered over TCP and none by a datagram, and when a datagram is answered a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from kvgossip.config import Address, Config
+from kvgossip.protocol.membership.link_watch import LinkWatch
 from kvgossip.protocol.model.member import Member
+from kvgossip.trends.phi import phi
 
 MEAN_SHARE = 1 / 8
 DEVIATION_SHARE = 1 / 4
@@ -48,6 +51,8 @@ class RoundTrip:
     lost: int = 0
     #: how many in a row were answered over TCP and not by a datagram
     without_udp: int = 0
+    #: when the last probe went out that was answered; -inf: none was
+    answered_s: float = -math.inf
 
     @property
     def is_udp_blocked(self) -> bool:
@@ -75,13 +80,15 @@ class RoundTrip:
 class RoundTrips:
     """By the names of members; one that has moved, or is forgotten, is met anew."""
 
-    __slots__ = ("_config", "_known", "turned")
+    __slots__ = ("_config", "_known", "links", "turned")
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._known: dict[str, RoundTrip] = {}
         #: the members whose UDP was blocked or opened, until an operator is warned
         self.turned: list[Member] = []
+        #: what is usual on the ways to them, and what is not
+        self.links = LinkWatch()
 
     def of(self, name: str) -> RoundTrip | None:
         return self._known.get(name)
@@ -103,15 +110,33 @@ class RoundTrips:
         if self._at(target).concluded(direct=direct, relayed=relayed, tcp=tcp):
             self.turned.append(target)
 
+    def answered(self, target: Member, sent_s: float, round_trip_s: float | None) -> None:
+        """That probe was answered, by a datagram after so long; None: in another way alone."""
+        known = self._at(target)
+        elapsed_s = sent_s - known.answered_s if math.isfinite(known.answered_s) else 0.0
+        known.answered_s = sent_s
+        self.links.concluded(target.name, round_trip_s, elapsed_s)
+
+    def phi(self, name: str, now_s: float, members: int) -> float | None:
+        """How sure one may be that this member is gone (phi.py); None before it has answered.
+        `members`: how many are probed in a round."""
+        known = self._known.get(name)
+        if known is None or not math.isfinite(known.answered_s):
+            return None
+        return phi(now_s - known.answered_s, max(members, 1) * self._config.probe_interval_s)
+
     def blocked(self) -> list[str]:
         """The members whose UDP is blocked while their TCP works, sorted."""
         return sorted(name for name, known in self._known.items() if known.is_udp_blocked)
 
     def forget(self, name: str) -> None:
         self._known.pop(name, None)
+        self.links.forget(name)
 
     def _at(self, target: Member) -> RoundTrip:
         known = self._known.get(target.name)
         if known is None or known.address != target.address:
+            if known is not None:
+                self.links.forget(target.name)
             known = self._known[target.name] = RoundTrip(target.address)
         return known

@@ -144,6 +144,7 @@ class ProbeAnswers:
             self.knows_more(ping.sender, arrival.now)
         if not arrival.reliable:
             self._doctor.heard(ping.sender, arrival.now)
+            membership.round_trips.links.heard(ping.sender)
 
     def knows_more(self, name: str, now: Now) -> None:
         """A member of the same cluster, if it is one, knows of an id or a merge that this node has

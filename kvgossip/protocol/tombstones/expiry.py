@@ -11,6 +11,7 @@ Laws
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 
@@ -25,6 +26,10 @@ SPARE = 1024
 BATCH = 512
 PAUSE_S = 0.002
 LOOK_AGAIN_S = 60.0
+CROWD_LOOKS = 1024
+CROWD_MS = 60_000
+CROWD_SHARE = 0.25
+CROWD_MIN = 10_000
 
 
 class ExpiryQueue:
@@ -65,6 +70,18 @@ class ExpiryQueue:
             at_ms, key = heappop(self._heap)
             if self._is_true(at_ms, key):
                 yield key
+
+    def crowd(self, from_ms: int, until_ms: int) -> tuple[int, int] | None:
+        """The minute of that time in which a fourth of all that will expire does, CROWD_MIN at
+        least, and about how many: by a sample, since there may be millions. None: there is none."""
+        step = -(-len(self._heap) // CROWD_LOOKS)
+        if not step or len(self._heap) < CROWD_MIN:
+            return None
+        minutes = Counter(at_ms // CROWD_MS for at_ms, _ in self._heap[::step])
+        minute, seen = max(minutes.items(), key=lambda each: (each[1], -each[0]))
+        at_ms, count = minute * CROWD_MS, seen * step
+        is_crowd = count >= CROWD_MIN and seen >= CROWD_SHARE * minutes.total()
+        return (at_ms, count) if is_crowd and from_ms <= at_ms <= until_ms else None
 
     def _is_true(self, at_ms: int, key: str) -> bool:
         record = self._store.record(key)
@@ -111,6 +128,10 @@ class Expiry:
         """The store has taken it from the disk. The first tick looks at it."""
         self._queue.add(key, expires_in(record) or 0)
         self.look_s = -math.inf
+
+    def crowd(self, from_ms: int, until_ms: int) -> tuple[int, int] | None:
+        """As ExpiryQueue."""
+        return self._queue.crowd(from_ms, until_ms)
 
     def tick(self, now: Now) -> None:
         clock_ms = self._clocks.expiry_ms(now)

@@ -388,6 +388,10 @@ class Tombstones:
         """The names of the members for which the oldest tombstone waits."""
         return self.collecting.late(self._members.holders())
 
+    def crowd(self, from_ms: int, until_ms: int) -> tuple[int, int] | None:
+        """When many entries expire at once within that time, and how many; as ExpiryQueue."""
+        return self._expiry.crowd(from_ms, until_ms)
+
     def statistics(self) -> dict[str, int]:
         context = self.context
         return {

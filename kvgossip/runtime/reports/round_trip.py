@@ -48,6 +48,14 @@ async def round_trip(replica: Replica, callers: Callers, one: str, other: str) -
     }
 
 
+def phi_of(pool: Pool, name: str, now: Now) -> float | None:
+    """How sure one may be that this member is gone, by its silence alone; None for this node, and
+    before it has answered a probe."""
+    membership = pool.membership
+    value = membership.round_trips.phi(name, now.monotonic_s, len(membership.table.counted))
+    return None if value is None else round(value, 2)
+
+
 def round_trip_to(pool: Pool, name: str) -> dict[str, float | None]:
     """The way from this node to a member: the measurements of probes, smoothed, and the estimate of
     the coordinates. None where nothing is known."""

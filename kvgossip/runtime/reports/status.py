@@ -45,6 +45,7 @@ def status_of(life: Life, now: Now) -> dict[str, Any]:
         "hybrid_clock_ahead_s": replica.clock_guard.hybrid_ahead_s(now),
         "clock_trouble": replica.clock_guard.trouble(now) or None,
         "lag": lag_by_datacenter(replica.lag, now),
+        "trends": life.trends.status(),
         "suspected_partition": _partition(replica.pools.lan.partition, now),
         "blocked": replica.blocklist.targets(),
         "quarantined": driver.quarantine.count,
