@@ -47,12 +47,12 @@ class Forecast(NamedTuple):
 
 
 class Course:
-    """Of one number. `step_s`: the distance of the first points."""
+    """Of one number, of the last `span_max_s`."""
 
-    __slots__ = ("_begin_s", "_points", "_step_s")
+    __slots__ = ("_begin_s", "_points", "_span_max_s", "_step_s")
 
-    def __init__(self, step_s: float = STEP_S) -> None:
-        self._step_s = step_s
+    def __init__(self, span_max_s: float = DAY_S) -> None:
+        self._span_max_s, self._step_s = span_max_s, STEP_S
         #: when the first point began; infinite: there is none
         self._begin_s = math.inf
         #: the greatest number of each step, None where there was none
@@ -85,7 +85,7 @@ class Course:
 
     def _make_room(self) -> None:
         points = self._points
-        if POINTS_MAX * self._step_s >= DAY_S:
+        if POINTS_MAX * self._step_s >= self._span_max_s:
             del points[0]
             self._begin_s += self._step_s
             return

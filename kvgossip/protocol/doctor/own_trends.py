@@ -25,8 +25,11 @@ from kvgossip.trends.level import STATE_BYTES, Level
 STEP_S = 5.0
 AHEAD_S = 3 * 86_400.0
 """A forecast is a finding from so long ahead on."""
-CLOCK_FACTOR = 500.0
-"""A clock drifts as evenly as nothing else: ten minutes of it say where it is in three days."""
+LINES_S = 60.0
+"""Lines are drawn no more often: one takes milliseconds."""
+CLOCK_SPAN_S, CLOCK_FACTOR = 640.0, 500.0
+"""A clock drifts as evenly as nothing else: ten minutes of it say where it is in three days. And the
+hours before, in which it did not, say nothing."""
 CLOCK_MOVED_S = 0.02
 MEMORY_MIN = 16 * 2**20
 ENTRY_BYTES = 512
@@ -80,7 +83,10 @@ class OwnTrends:
         #: what the disk has left, and how far the clock is ahead, both negative, so that they rise
         #: to a limit; the memory, and how far the clock is ahead
         self._disk, self._memory = Course(), Course()
-        self._ahead, self._behind = Course(), Course()
+        self._ahead, self._behind = Course(CLOCK_SPAN_S), Course(CLOCK_SPAN_S)
+        #: the forecasts by the lines that were drawn last, and when that was, monotonic seconds
+        self._lines: list[Trend] = []
+        self._lines_s = -math.inf
         #: the last sample, and when each level had its last number, monotonic seconds
         self._last: Sample | None = None
         self._taken_s: dict[str, float] = {}
@@ -98,6 +104,8 @@ class OwnTrends:
         if sample.clock_ahead_s is not None:
             self._ahead.add(now_s, sample.clock_ahead_s)
             self._behind.add(now_s, -sample.clock_ahead_s)
+        if not 0 <= now_s - self._lines_s < LINES_S:
+            self._lines, self._lines_s = list(self._drawn(sample)), now_s
         waits = sample.waits_for and sample.waiting >= WAITING_MIN
         if not waits:
             self._waits_since_s = None
@@ -116,7 +124,7 @@ class OwnTrends:
         sample = self._last
         if sample is None:
             return []
-        return [*self._changes(sample), *self._forecasts(sample)]
+        return [*self._changes(sample), *self._lines, *self._known(sample)]
 
     def _changes(self, sample: Sample) -> Iterator[Trend]:
         for name, level in self.levels.items():
@@ -134,7 +142,8 @@ class OwnTrends:
                     bound_s=bound_s if math.isfinite(bound_s) else None,
                 )
 
-    def _forecasts(self, sample: Sample) -> Iterator[Trend]:
+    def _drawn(self, sample: Sample) -> Iterator[Trend]:
+        """The forecasts that are lines through what was seen."""
         if (disk := _near(self._disk.reaches(0.0))) is not None:
             text = (
                 f"its disk is full in {_when(disk)}, if it goes on as now: then writes are refused "
@@ -151,6 +160,9 @@ class OwnTrends:
                 )
                 yield Trend("memory_fills", text, in_s=memory.in_s)
         yield from self._clock(sample)
+
+    def _known(self, sample: Sample) -> Iterator[Trend]:
+        """The forecasts that are no guesses."""
         yield from self._backlog(sample)
         if sample.crowd is not None:
             at_ms, count = sample.crowd
