@@ -64,7 +64,9 @@ SIGMA = 1.4826
 STEP, FACTOR = 1.86, 1.166
 """1 / (2 f), f the density of normal noise at its median, and of the logarithm of its distances."""
 SLOWNESS = 0.75
-"""Steps fall by this power of n at first: the start was a guess."""
+GUESSES = 200
+"""The first so many steps fall by this power of n, for the start was a guess; later ones as 1 / n,
+lest a slow leak makes itself usual."""
 PRIOR = 600.0
 """How many numbers the guess counts for that residuals have mean 0 and variance 1: without it the
 first numbers after a change would make themselves usual."""
@@ -178,7 +180,8 @@ class Level:
 
     def _learn(self, number: float, residual: float, elapsed_s: float) -> None:
         day = elapsed_s / DAY_S
-        pace = max(self.count**-SLOWNESS if self.age_s < DAY_S else 0.0, day)
+        power = SLOWNESS if self.count <= GUESSES else 1.0
+        pace = max(self.count**-power if self.age_s < DAY_S else 0.0, day)
         distance = abs(number - self.middle)
         if number != self.middle:
             step = STEP * pace * max(self.spread, self.floor / SIGMA)

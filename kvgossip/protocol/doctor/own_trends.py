@@ -28,8 +28,8 @@ AHEAD_S = 3 * 86_400.0
 LINES_S = 60.0
 """Lines are drawn no more often: one takes milliseconds."""
 CLOCK_SPAN_S, CLOCK_FACTOR = 640.0, 500.0
-"""A clock drifts as evenly as nothing else: ten minutes of it say where it is in three days. And the
-hours before, in which it did not, say nothing."""
+"""A clock drifts as evenly as nothing else: ten minutes of it say where it is in three days. And
+the hours before, in which it did not, say nothing."""
 CLOCK_MOVED_S = 0.02
 MEMORY_MIN = 16 * 2**20
 ENTRY_BYTES = 512
