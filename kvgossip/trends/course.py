@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from kvgossip.trends.level import DAY_S
+from kvgossip.trends.baseline import DAY_S
 from kvgossip.trends.slope import Slope, theil_sen
 
 POINTS_MAX = 64

@@ -30,7 +30,7 @@ import math
 from enum import StrEnum
 from struct import Struct
 
-from kvgossip.trends.level import DAY_S
+from kvgossip.trends.baseline import DAY_S
 
 USUAL_MIN = 0.001
 MORE = 0.027

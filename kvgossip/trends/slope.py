@@ -24,13 +24,13 @@ FEW = 16
 
 
 class Slope(NamedTuple):
-    """A unit a second, and the ends of the interval. `level`: the line's height at the last
+    """A unit a second, and the ends of the interval. `height`: the line's height at the last
     point."""
 
     slope: float
     low: float
     high: float
-    level: float
+    height: float
 
     @property
     def is_rising(self) -> bool:
@@ -39,15 +39,15 @@ class Slope(NamedTuple):
 
     def seconds_until(self, limit: float) -> float:
         """When the line reaches the limit; infinite: never."""
-        return max(limit - self.level, 0.0) / self.slope if self.slope > 0 else math.inf
+        return max(limit - self.height, 0.0) / self.slope if self.slope > 0 else math.inf
 
     def earliest_s(self, limit: float) -> float:
         """When it does if it is as steep as it may be."""
-        return max(limit - self.level, 0.0) / self.high if self.high > 0 else math.inf
+        return max(limit - self.height, 0.0) / self.high if self.high > 0 else math.inf
 
     def latest_s(self, limit: float) -> float:
         """When it does if it is as flat as it may be."""
-        return max(limit - self.level, 0.0) / self.low if self.low > 0 else math.inf
+        return max(limit - self.height, 0.0) / self.low if self.low > 0 else math.inf
 
 
 def theil_sen(times_s: Sequence[float], values: Sequence[float]) -> Slope | None:
@@ -62,14 +62,14 @@ def theil_sen(times_s: Sequence[float], values: Sequence[float]) -> Slope | None
     last = len(slopes) - 1
     low, high = math.floor(last / 2 - apart), math.ceil(last / 2 + apart)
     end_s = times_s[-1]
-    level = middle(
+    height = middle(
         sorted(value + slope * (end_s - at_s) for at_s, value in zip(times_s, values, strict=True))
     )
     return Slope(
         slope,
         slopes[low] if low >= 0 else -math.inf,
         slopes[high] if high <= last else math.inf,
-        level,
+        height,
     )
 
 

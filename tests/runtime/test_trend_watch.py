@@ -49,15 +49,15 @@ async def test_what_is_usual_outlives_a_restart(tmp_path: Path) -> None:
     pytest.importorskip("rocksdict")
     async with Node(config(tmp_path), found=True) as node:
         watch = watch_of(node)
-        level = watch.own.levels["memory"]
-        level.add(18.0, 0.0)
-        level.add(18.0, 5.0)
+        baseline = watch.own.baselines["memory"]
+        baseline.add(18.0, 0.0)
+        baseline.add(18.0, 5.0)
         links = node._running.replica.pools.lan.membership.round_trips.links
         links.concluded("n1", 0.01, 0.0)
-        usual = level.packed()
+        usual = baseline.packed()
         row = links.kept()["n1"]
     async with Node(config(tmp_path)) as node:
-        assert watch_of(node).own.levels["memory"].packed() == usual
+        assert watch_of(node).own.baselines["memory"].packed() == usual
         links = node._running.replica.pools.lan.membership.round_trips.links
         assert links.kept() == {"n1": row}
 
@@ -67,7 +67,7 @@ async def test_a_node_takes_samples_of_itself_and_is_calm_a_minute_after_it_has_
         watch, now = watch_of(node), node._clocks()
         watch.look(now)
         watch.look(now._replace(monotonic_s=now.monotonic_s + CALM_S))
-        assert watch.own.levels["memory"].count == 1
-        assert watch.own.levels["waiting"].count == 1
+        assert watch.own.baselines["memory"].count == 1
+        assert watch.own.baselines["waiting"].count == 1
         assert watch.found == []
         assert node.round_trip_to(node.members()[0], PoolKind.LAN)["phi"] is None

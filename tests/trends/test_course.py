@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvgossip.trends.baseline import DAY_S
 from kvgossip.trends.course import POINTS_MAX, Course
-from kvgossip.trends.level import DAY_S
 from kvgossip.trends.phi import phi, surprise
 from kvgossip.trends.slope import POINTS_MIN, theil_sen
 from tests.trends.noise import noises

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvgossip.trends.level import DAY_S
+from kvgossip.trends.baseline import DAY_S
 from kvgossip.trends.loss import PACKETS, STATE_BYTES, Loss, Way
 
 

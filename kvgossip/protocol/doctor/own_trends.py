@@ -1,8 +1,8 @@
 """OwnTrends: the numbers of this node itself, against what is usual for it and against their
 limits: changes and forecasts, in words, for the doctors of all members.
 
-    shell --Sample, each STEP_S--> levels    has one risen?      what, since when, what it costs
-                               --> courses   does one lead to its limit?   up to three days ahead
+    shell --Sample, each STEP_S--> baselines  has one risen?    what, since when, what it costs
+                               --> courses    does one lead to its limit?   up to three days ahead
 
 Laws
 - What has risen is a finding; what has fallen is none, for nobody has to do anything.
@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from kvgossip.protocol.doctor.finding import listed
 from kvgossip.protocol.doctor.trend import Trend, before, clock, day, span
+from kvgossip.trends.baseline import STATE_BYTES, Baseline
 from kvgossip.trends.course import Course, Forecast
-from kvgossip.trends.level import STATE_BYTES, Level
 
 STEP_S = 5.0
 AHEAD_S = 3 * 86_400.0
@@ -39,8 +39,8 @@ WAITING_MIN = 1000
 WAITS_S = 600.0
 
 FLOORS = {"loop": 0.2, "commit": 0.2, "residue": 0.05, "memory": 0.03, "waiting": 0.5}
-"""The numbers that have a level, with the least deviation that matters: of logarithms, but for the
-residue, which is a share."""
+"""The numbers that have a baseline, with the least deviation that matters: of logarithms, but for
+the residue, which is a share."""
 
 
 class Sample(NamedTuple):
@@ -79,7 +79,7 @@ class OwnTrends:
     """Of one node."""
 
     def __init__(self) -> None:
-        self.levels = {name: Level(floor) for name, floor in FLOORS.items()}
+        self.baselines = {name: Baseline(floor) for name, floor in FLOORS.items()}
         #: what the disk has left, and how far the clock is ahead, both negative, so that they rise
         #: to a limit; the memory, and how far the clock is ahead
         self._disk, self._memory = Course(), Course()
@@ -87,7 +87,7 @@ class OwnTrends:
         #: the forecasts by the lines that were drawn last, and when that was, monotonic seconds
         self._lines: list[Trend] = []
         self._lines_s = -math.inf
-        #: the last sample, and when each level had its last number, monotonic seconds
+        #: the last sample, and when each baseline had its last number, monotonic seconds
         self._last: Sample | None = None
         self._taken_s: dict[str, float] = {}
         #: since when tombstones wait for somebody, monotonic seconds; None: they do not
@@ -115,7 +115,7 @@ class OwnTrends:
             for name, number in _numbers(sample):
                 before_s = self._taken_s.get(name, now_s)
                 self._taken_s[name] = now_s
-                self.levels[name].add(number, now_s - before_s)
+                self.baselines[name].add(number, now_s - before_s)
 
     # -- what is found ----------------------------------------------------------------------------
 
@@ -127,14 +127,14 @@ class OwnTrends:
         return [*self._changes(sample), *self._lines, *self._known(sample)]
 
     def _changes(self, sample: Sample) -> Iterator[Trend]:
-        for name, level in self.levels.items():
+        for name, baseline in self.baselines.items():
             # tombstones that nobody keeps back are many, and are gone soon
-            if level.has_risen and (name != "waiting" or sample.waits_for):
-                since_s = level.since_s
+            if baseline.has_risen and (name != "waiting" or sample.waits_for):
+                since_s = baseline.since_s
                 code, text = _CHANGES[name]
-                usual = _USUAL[name](level.middle)
+                usual = _USUAL[name](baseline.middle)
                 line = text.format(usual=usual, since=clock(sample.wall_ms, since_s))
-                bound_s = level.numbers_until(10 * level.deviation) * STEP_S
+                bound_s = baseline.numbers_until(10 * baseline.deviation) * STEP_S
                 yield Trend(
                     code,
                     line,
@@ -206,17 +206,17 @@ class OwnTrends:
 
     def kept(self) -> dict[str, bytes]:
         """What the next life may go on from."""
-        return {name: level.packed() for name, level in self.levels.items()}
+        return {name: baseline.packed() for name, baseline in self.baselines.items()}
 
     def take(self, kept: Mapping[str, bytes]) -> None:
         for name, data in kept.items():
-            if name in self.levels and len(data) == STATE_BYTES:
-                self.levels[name].unpack(data)
+            if name in self.baselines and len(data) == STATE_BYTES:
+                self.baselines[name].unpack(data)
 
 
 def _numbers(sample: Sample) -> Iterator[tuple[str, float]]:
-    """By level, what of this sample is judged: logarithms, so that twice as much is the same change
-    anywhere, with a little added below which all is the same."""
+    """By baseline, what of this sample is judged: logarithms, so that twice as much is the same
+    change anywhere, with a little added below which all is the same."""
     if sample.loop_s is not None:
         yield "loop", math.log(LOOP_EVEN_S + max(sample.loop_s, 0.0))
     if sample.commit_s is not None:
@@ -267,7 +267,7 @@ _USUAL = {
     "memory": lambda middle: f"{math.exp(middle) / 2**20:.0f} MiB",
     "waiting": lambda middle: f"{math.expm1(middle):.0f}",
 }
-"""In the unit of an operator, from that of the level."""
+"""In the unit of an operator, from that of the baseline."""
 
 
 def _near(forecast: Forecast | None) -> Forecast | None:

@@ -17,14 +17,14 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from kvgossip.trends import level as levels
+from kvgossip.trends import baseline as baselines
 from kvgossip.trends import loss as losses
-from kvgossip.trends.level import Level
+from kvgossip.trends.baseline import Baseline
 from kvgossip.trends.loss import Loss, Way
 
-ROW_BYTES = levels.STATE_BYTES + losses.STATE_BYTES
-HEARD_AT = levels.STATE_BYTES - 1
-"""The last byte of a level is free: there stands how many pings came since the last probe."""
+ROW_BYTES = baselines.STATE_BYTES + losses.STATE_BYTES
+HEARD_AT = baselines.STATE_BYTES - 1
+"""The last byte of a baseline is free: there stands how many pings came since the last probe."""
 HEARD_MAX = 255
 EVEN_MS = 0.5
 FLOOR = 0.05
@@ -79,18 +79,18 @@ class LinkWatch:
         datagram after `round_trip_s`, or, where that is None, in another way alone."""
         begin = self._begin_of(name)
         heard = self._rows[begin + HEARD_AT]
-        level, loss = self._read(begin)
+        baseline, loss = self._read(begin)
         loss.add(
             lost=round_trip_s is None,
             heard=heard,
             elapsed_s=elapsed_s,
-            count=level.count,
-            judged=level.is_judged,
+            count=baseline.count,
+            judged=baseline.is_judged,
         )
         if round_trip_s is not None:
-            level.add(math.log(EVEN_MS + 1000 * max(round_trip_s, 0.0)), elapsed_s)
-        self._write(begin, level, loss)
-        if level.has_risen or loss.has_risen:
+            baseline.add(math.log(EVEN_MS + 1000 * max(round_trip_s, 0.0)), elapsed_s)
+        self._write(begin, baseline, loss)
+        if baseline.has_risen or loss.has_risen:
             self._changed[name] = None
         else:
             self._changed.pop(name, None)
@@ -109,19 +109,19 @@ class LinkWatch:
 
     def link(self, name: str) -> Link:
         """Raises KeyError for a member that was not probed."""
-        level, loss = self._read(self._places[name] * ROW_BYTES)
-        usual_ms = math.exp(level.middle) - EVEN_MS
-        every_s = level.age_s / max(level.count - 1, 1.0)
+        baseline, loss = self._read(self._places[name] * ROW_BYTES)
+        usual_ms = math.exp(baseline.middle) - EVEN_MS
+        every_s = baseline.age_s / max(baseline.count - 1, 1.0)
         thrice = math.log((EVEN_MS + 3 * usual_ms) / (EVEN_MS + usual_ms))
         return Link(
             name,
             usual_ms,
-            level.since_s if level.has_risen else None,
+            baseline.since_s if baseline.has_risen else None,
             loss.packets * every_s if loss.has_risen else None,
             loss.share,
             loss.usual,
             loss.way,
-            level.numbers_until(thrice),
+            baseline.numbers_until(thrice),
             every_s,
         )
 
@@ -139,10 +139,10 @@ class LinkWatch:
         """Go on from what an earlier life kept, for members that were not probed yet."""
         for name, row in kept.items():
             if len(row) == ROW_BYTES and name not in self._places:
-                level, loss = Level(FLOOR), Loss()
-                level.unpack(row[: levels.STATE_BYTES])
-                loss.unpack(row[levels.STATE_BYTES :])
-                self._write(self._begin_of(name), level, loss)
+                baseline, loss = Baseline(FLOOR), Loss()
+                baseline.unpack(row[: baselines.STATE_BYTES])
+                loss.unpack(row[baselines.STATE_BYTES :])
+                self._write(self._begin_of(name), baseline, loss)
 
     def _begin_of(self, name: str) -> int:
         """Where the row of this member begins; a new one, where it has none."""
@@ -154,14 +154,14 @@ class LinkWatch:
                 place = len(self._rows) // ROW_BYTES
                 self._rows += bytes(ROW_BYTES)
             self._places[name] = place
-            self._write(place * ROW_BYTES, Level(FLOOR), Loss())
+            self._write(place * ROW_BYTES, Baseline(FLOOR), Loss())
         return place * ROW_BYTES
 
-    def _read(self, begin: int) -> tuple[Level, Loss]:
-        level, loss, between = Level(FLOOR), Loss(), begin + levels.STATE_BYTES
-        level.unpack(bytes(self._rows[begin:between]))
+    def _read(self, begin: int) -> tuple[Baseline, Loss]:
+        baseline, loss, between = Baseline(FLOOR), Loss(), begin + baselines.STATE_BYTES
+        baseline.unpack(bytes(self._rows[begin:between]))
         loss.unpack(bytes(self._rows[between : begin + ROW_BYTES]))
-        return level, loss
+        return baseline, loss
 
-    def _write(self, begin: int, level: Level, loss: Loss) -> None:
-        self._rows[begin : begin + ROW_BYTES] = level.packed() + loss.packed()
+    def _write(self, begin: int, baseline: Baseline, loss: Loss) -> None:
+        self._rows[begin : begin + ROW_BYTES] = baseline.packed() + loss.packed()

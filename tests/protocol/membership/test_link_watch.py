@@ -59,7 +59,9 @@ def test_a_round_trip_of_three_times_as_long_is_found_within_a_minute(mean_s: fl
 
 
 @pytest.mark.parametrize(("lost_there", "way"), [(True, Way.THERE), (False, Way.BACK)])
-def test_five_percent_one_way_are_found_and_the_way_is_known_once_it_can_be(lost_there: bool, way: Way) -> None:
+def test_five_percent_one_way_are_found_and_the_way_is_known_once_it_can_be(
+    lost_there: bool, way: Way
+) -> None:
     # tests/trends/test_loss.py counts how many are found within PACKETS: 97 of 100
     late, wrong, runs = 0, 0, 40
     for seed in range(runs):

@@ -1,4 +1,4 @@
-"""Level: where a measured number usually lies, and since when it lies elsewhere.
+"""Baseline: where a measured number usually lies, and since when it lies elsewhere.
 
     number --> residual --> score --> two sums of Page and Hinkley --> risen, fallen
                  ^            ^
@@ -74,7 +74,7 @@ _PACKED = Struct("<10fb3x")
 STATE_BYTES = _PACKED.size
 
 
-class Level:
+class Baseline:
     """One number. `floor`: the least standard deviation that matters, in the number's own unit:
     what differs by less is the same to an operator."""
 

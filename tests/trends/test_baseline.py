@@ -1,4 +1,4 @@
-"""What is usual, and what is not: levels."""
+"""What is usual, and what is not: baselines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvgossip.trends.level import (
+from kvgossip.trends.baseline import (
     ALLOWANCE,
     DAY_S,
     NUMBERS_MIN,
@@ -17,7 +17,7 @@ from kvgossip.trends.level import (
     STATE_BYTES,
     TILT,
     WARM_S,
-    Level,
+    Baseline,
 )
 from tests.trends.noise import noises
 
@@ -25,12 +25,14 @@ NAMES = tuple(noises(Random(0)))
 DETECTABLE = ("normal", "tails", "hiccups", "hangs together", "still")
 
 
-def level_of(numbers: int, noise: str, seed: int, step_s: float = 2.0) -> tuple[Level, Random]:
+def baseline_of(
+    numbers: int, noise: str, seed: int, step_s: float = 2.0
+) -> tuple[Baseline, Random]:
     rng = Random(seed)
-    level, draw = Level(1e-3), noises(rng)[noise]
+    baseline, draw = Baseline(1e-3), noises(rng)[noise]
     for _ in range(numbers):
-        level.add(5 + draw(), step_s)
-    return level, rng
+        baseline.add(5 + draw(), step_s)
+    return baseline, rng
 
 
 def test_the_limit_keeps_the_budget_of_false_findings_whatever_the_noise_is() -> None:
@@ -41,12 +43,12 @@ def test_the_limit_keeps_the_budget_of_false_findings_whatever_the_noise_is() ->
 
 @pytest.mark.parametrize("noise", NAMES)
 def test_stationary_noise_is_no_finding(noise: str) -> None:
-    level, _ = level_of(300, noise, 1)
+    baseline, _ = baseline_of(300, noise, 1)
     draw = noises(Random(2))[noise]
     found = 0
     for _ in range(20_000):
-        level.add(5 + draw(), 2.0)
-        found += level.state != 0
+        baseline.add(5 + draw(), 2.0)
+        found += baseline.state != 0
     assert not found
 
 
@@ -57,65 +59,65 @@ def test_19_of_20_changes_are_found_within_the_bound_that_is_printed(
 ) -> None:
     late = 0
     for seed in range(20):
-        level, rng = level_of(1000, noise, seed)
+        baseline, rng = baseline_of(1000, noise, seed)
         draw = noises(rng)[noise]
-        bound = level.numbers_until(change * level.deviation)
-        usual, deviation, numbers = level.middle, level.deviation, 0
-        while not level.has_risen and numbers < 100:
-            level.add(usual + change * deviation + draw(), 2.0)
+        bound = baseline.numbers_until(change * baseline.deviation)
+        usual, deviation, numbers = baseline.middle, baseline.deviation, 0
+        while not baseline.has_risen and numbers < 100:
+            baseline.add(usual + change * deviation + draw(), 2.0)
             numbers += 1
         late += numbers > bound
     assert late <= 1
 
 
 def test_a_change_back_ends_it_and_the_baseline_has_stayed() -> None:
-    level, rng = level_of(1000, "normal", 3)
-    usual = level.middle
+    baseline, rng = baseline_of(1000, "normal", 3)
+    usual = baseline.middle
     for _ in range(200):
-        level.add(50 + rng.gauss(0, 1), 2.0)
-    assert level.has_risen
-    assert level.since_s == pytest.approx(400, abs=4)
+        baseline.add(50 + rng.gauss(0, 1), 2.0)
+    assert baseline.has_risen
+    assert baseline.since_s == pytest.approx(400, abs=4)
     for _ in range(40):
-        level.add(5 + rng.gauss(0, 1), 2.0)
-    assert level.state == 0
-    assert level.middle == pytest.approx(usual, abs=0.2)
+        baseline.add(5 + rng.gauss(0, 1), 2.0)
+    assert baseline.state == 0
+    assert baseline.middle == pytest.approx(usual, abs=0.2)
 
 
 def test_a_fall_is_found_too() -> None:
-    level, _ = level_of(1000, "normal", 4)
+    baseline, _ = baseline_of(1000, "normal", 4)
     for _ in range(20):
-        level.add(-50, 2.0)
-    assert level.has_fallen
+        baseline.add(-50, 2.0)
+    assert baseline.has_fallen
 
 
 def test_what_lasts_for_a_day_is_what_is_usual() -> None:
-    level, rng = level_of(1000, "normal", 5, 60.0)
+    baseline, rng = baseline_of(1000, "normal", 5, 60.0)
     for _ in range(int(DAY_S / 60) + 100):
-        level.add(50 + rng.gauss(0, 1), 60.0)
-    assert level.state == 0
-    assert level.middle == pytest.approx(50, abs=1)
+        baseline.add(50 + rng.gauss(0, 1), 60.0)
+    assert baseline.state == 0
+    assert baseline.middle == pytest.approx(50, abs=1)
 
 
 def test_nothing_is_judged_before_five_minutes_and_thirty_numbers() -> None:
-    level = Level(1e-3)
-    level.add(1.0, 0.0)
+    baseline = Baseline(1e-3)
+    baseline.add(1.0, 0.0)
     for _ in range(20):
-        level.add(1.0, WARM_S)
-    assert not level.is_judged
+        baseline.add(1.0, WARM_S)
+    assert not baseline.is_judged
     for _ in range(NUMBERS_MIN):
-        level.add(1.0, 1.0)
-    assert level.is_judged
+        baseline.add(1.0, 1.0)
+    assert baseline.is_judged
 
 
 @pytest.mark.parametrize("noise", ["normal", "tails", "hiccups"])
 def test_the_median_and_the_spread_come_close_to_those_of_all_numbers(noise: str) -> None:
-    level, rng = level_of(3000, noise, 6)
+    baseline, rng = baseline_of(3000, noise, 6)
     draw = noises(rng)[noise]
     numbers = sorted(5 + draw() for _ in range(3000))
     middle = numbers[1500]
     spread = sorted(abs(number - middle) for number in numbers)[1500]
-    assert level.middle == pytest.approx(middle, abs=0.2)
-    assert level.spread == pytest.approx(spread, rel=0.2)
+    assert baseline.middle == pytest.approx(middle, abs=0.2)
+    assert baseline.spread == pytest.approx(spread, rel=0.2)
 
 
 @settings(max_examples=60, deadline=None)
@@ -127,23 +129,23 @@ def test_the_median_and_the_spread_come_close_to_those_of_all_numbers(noise: str
 def test_no_number_breaks_it_and_what_is_kept_goes_on(
     numbers: list[float], elapsed_s: float, place: int
 ) -> None:
-    level = Level(0.05)
+    baseline = Baseline(0.05)
     for at, number in enumerate(numbers):
         if at == place:
-            kept = level.packed()
+            kept = baseline.packed()
             assert len(kept) == STATE_BYTES
-            level = Level(0.05)
-            level.unpack(kept)
-        level.add(number, elapsed_s)
-        assert math.isfinite(level.middle)
-        assert math.isfinite(level.variance)
-        assert level.spread > 0
-        assert min(level.rise, level.fall) >= 0
+            baseline = Baseline(0.05)
+            baseline.unpack(kept)
+        baseline.add(number, elapsed_s)
+        assert math.isfinite(baseline.middle)
+        assert math.isfinite(baseline.variance)
+        assert baseline.spread > 0
+        assert min(baseline.rise, baseline.fall) >= 0
 
 
 @given(st.binary(max_size=64))
 def test_kept_bytes_that_make_no_sense_begin_anew(data: bytes) -> None:
-    level = Level(0.05)
-    level.unpack(data)
-    level.add(1.0, 1.0)
-    assert math.isfinite(level.middle)
+    baseline = Baseline(0.05)
+    baseline.unpack(data)
+    baseline.add(1.0, 1.0)
+    assert math.isfinite(baseline.middle)
