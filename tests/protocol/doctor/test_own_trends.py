@@ -1,4 +1,4 @@
-"""Grey failures of a node and forecasts: each planted one is found within its bound, and a month of
+"""Grey failures of a node and forecasts: each planted one is found within its bound, and a day of
 heavy-tailed noise has none."""
 
 from __future__ import annotations
@@ -103,9 +103,9 @@ def test_grey_faults_are_found_within_their_bound_95_of_100(fault: str) -> None:
         assert abs((found[code].since_ms or 0) - NOW_MS - 1000 * at_s) <= 60_000
 
 
-def test_three_days_of_noise_have_no_finding() -> None:
+def test_a_day_of_noise_has_no_finding() -> None:
     rng, trends, found = Random(1), OwnTrends(), set()
-    for at in range(int(3 * DAY_S / 60)):
+    for at in range(int(DAY_S / 60)):
         trends.look(calm(rng, 60.0 * at))
         if at % 60 == 0:
             found |= {trend.code for trend in trends.found()}
