@@ -178,6 +178,9 @@ class ApiServer:
         self._keys = Keys(node, answers, self._access)
         cluster, consul = ClusterRoutes(node, answers), ConsulAnswers(node, answers)
         self.left = cluster.left
+        status = StatusRoutes(
+            node, answers, watching.statistics, self.statistics, self._access.status, self._tls
+        )
         self._routes = RouteTable(
             (
                 KeyRoutes(node, self._keys, answers),
@@ -190,14 +193,7 @@ class ApiServer:
                 DifferenceRoutes(node, answers),
                 ReleaseRoutes(node, answers),
                 watching,
-                StatusRoutes(
-                    node,
-                    answers,
-                    watching.statistics,
-                    self.statistics,
-                    self._access.status,
-                    self._tls,
-                ),
+                status,
                 ReviewRoutes(node, answers),
                 OverviewRoutes(node, answers, self._sampler),
                 self._events,

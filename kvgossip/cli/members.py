@@ -20,7 +20,7 @@ def members(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
     arrive at this node. Its phi: how sure its silence makes that it is gone, 1 is wrong one time
     in 10, 8 one time in 100 million; whether it is, helpers decide.
     """
-    document = ask(url, lambda client: client.members())
+    document = ask(url, lambda client: client.document("/members"))
     if output is Format.JSON:
         return print_json(document)
     for member in document["members"]:

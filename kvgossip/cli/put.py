@@ -14,6 +14,10 @@ from kvgossip.cli.output import Format, Output, say
 from kvgossip.cli.streams import stdin_octets
 from kvgossip.cli.write_concern import Timeout, Wait, write_and_wait
 
+Siblings = Annotated[
+    bool, typer.Option("--siblings", help="Keep it beside values whose writers do not know of it.")
+]
+
 
 def put(
     key: Key,
@@ -33,10 +37,7 @@ def put(
             "--ttl", metavar="TIME", help="It expires after that time: 500ms, 30s, 15m, 12h."
         ),
     ] = None,
-    siblings: Annotated[
-        bool,
-        typer.Option("--siblings", help="Keep it beside values whose writers do not know of it."),
-    ] = False,
+    siblings: Siblings = False,
     context: Context = None,
     wait: Wait = None,
     timeout: Timeout = "5s",
@@ -75,8 +76,7 @@ def put(
             ),
         )
     document = ask(
-        url,
-        lambda client: client.put(key, body, content_type, ttl, context, siblings=siblings),
+        url, lambda client: client.put(key, body, content_type, ttl, context, siblings=siblings)
     )
     say(document, output, f"{document['key']} is stored, version {document['version']}")
 

@@ -14,7 +14,7 @@ from kvgossip.cli.output import Format, Output, print_json, print_table
 def status(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
     """Show a node's own view of itself: whether it has settled, its digest root, how many keys, its
     counters."""
-    document = ask(url, lambda client: client.status())
+    document = ask(url, lambda client: client.document("/status"))
     if output is Format.JSON:
         return print_json(document)
     print_table(("what", "value"), _flat(document))

@@ -176,12 +176,6 @@ class Client(Conversation):
             cursor = event.cursor
             yield event
 
-    def members(self) -> Any:
-        return _document(self._call("GET", "/members"))
-
-    def status(self) -> Any:
-        return _document(self._call("GET", "/status"))
-
     def rtt(self, frm: str, to: str) -> Any:
         """`frm`: empty for the node itself."""
         return _document(self._call("GET", "/rtt?" + _query({"from": frm, "to": to})))

@@ -25,6 +25,8 @@ from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.readiness import Notice, Reason
 from kvgossip.protocol.wire.message import Holding
 from kvgossip.runtime.changes.events import Events
+from kvgossip.runtime.changes.feed import Feed
+from kvgossip.runtime.changes.watchers import Topic
 from kvgossip.runtime.changing import Changing
 from kvgossip.runtime.clocks import read_clocks
 from kvgossip.runtime.life import Life, completed
@@ -222,6 +224,14 @@ class Node(Changing):
     def stories(self) -> Stories:
         """What happened to a key on all members, where they keep that (reports/story.py)."""
         return Stories(self._running)
+
+    def feed_of(self, topic: Topic) -> Feed:
+        """The feed that this topic is of: that of changes, or that of conflicts."""
+        publisher = self._running.publisher
+        return publisher.conflicts.feed if topic.conflicts else publisher.feed
+
+    def is_blocked(self, member: Member) -> bool:
+        return self._running.replica.blocklist.covers(member)
 
     def block(self, target: str) -> None:
         """Drop everything of a member, an IP address or a network from now on, or ConfigError."""

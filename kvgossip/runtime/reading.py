@@ -181,16 +181,14 @@ class Reading:
         of what is kept had not seen it (see protocol/model/conflicts.py). `since`: as for
         `watch`."""
         topic = Topic(prefix, conflicts=True)
-        return self.feed_of(topic).watch_conflicts(topic, since)
+        return self._running.publisher.conflicts.feed.watch_conflicts(topic, since)
 
     def conflicts(self, prefix: str = "", limit: int = 1000) -> builtins.list[Conflict]:
         """The last of those that were lost in this life, newest first: at most `limit`. The lost
         values are in the history of their keys too."""
         topic = Topic(prefix, conflicts=True)
-        return [
-            Conflict(key, lost or b"", kept)
-            for _, (key, lost, kept), _ in self.feed_of(topic).newest(topic, limit)
-        ]
+        newest = self._running.publisher.conflicts.feed.newest(topic, limit)
+        return [Conflict(key, lost or b"", kept) for _, (key, lost, kept), _ in newest]
 
     @property
     def conflict_counts(self) -> Mapping[str, int]:
@@ -206,11 +204,6 @@ class Reading:
     def feed(self) -> Feed:
         """The changes of this life of the node (see feed.py)."""
         return self._running.publisher.feed
-
-    def feed_of(self, topic: Topic) -> Feed:
-        """The feed that this topic is of: that of changes, or that of conflicts."""
-        publisher = self._running.publisher
-        return publisher.conflicts.feed if topic.conflicts else publisher.feed
 
     # -- members ----------------------------------------------------------------------------------
 
@@ -233,6 +226,3 @@ class Reading:
         what is returned is called. What it raises goes to the handler of the loop. Raises
         LocalError for a coroutine function."""
         return self._running.publisher.members.call(callback)
-
-    def is_blocked(self, member: Member) -> bool:
-        return self._running.replica.blocklist.covers(member)

@@ -174,7 +174,7 @@ class TrendWatch:
         if now.monotonic_s >= self._crowd_s:
             self._crowd_s = now.monotonic_s + CROWD_LOOK_S
             until_ms = now.wall_ms + round(1000 * AHEAD_S)
-            self._crowd = self._replica.tombstones.crowd(now.wall_ms, until_ms)
+            self._crowd = self._replica.tombstones.expiry.crowd(now.wall_ms, until_ms)
         return self._crowd if self._crowd and self._crowd[0] > now.wall_ms else None
 
     # -- kept, and shown --------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
     cluster      clusters under faults, checked at every step
     deletes      deletes, with hosts that come back after any absence
-    types        counters, sets and siblings, edited where deletes are under trial
+    edits        counters, sets and siblings, edited where deletes are under trial
     conflicts    acknowledged writes that a partition costs, with types and without
     residue      the share of the nodes that rumors alone do not reach
     faults       the cost of failures, for variants of the protocol
@@ -28,12 +28,12 @@ from kvgossip.cli.sim import (
     cluster,
     conflicts,
     deletes,
+    edits,
     faults,
     membership,
     residue,
     rumor,
     spatial,
-    types,
 )
 
 sim_app = typer.Typer(
@@ -42,7 +42,7 @@ sim_app = typer.Typer(
     help="Run the protocol that ships in virtual time: thousands of hours, one seed.",
 )
 for command in (
-    *(cluster, deletes, types, conflicts),
+    *(cluster, deletes, edits, conflicts),
     *(residue, rumor, antientropy, spatial, faults, membership),
 ):
     command.register(sim_app)

@@ -127,7 +127,7 @@ class Tombstones:
         )
         self._store, self._hlc, self._outbox, self._counters = store, hlc, outbox, counters
         self._clocks = clocks
-        self._expiry = Expiry(store, clocks, self._drift_ms, outbox, self._expired, self._revived)
+        self.expiry = Expiry(store, clocks, self._drift_ms, outbox, self._expired, self._revived)
         self.typed_drops = TypedDrops(
             store,
             self.context,
@@ -220,7 +220,7 @@ class Tombstones:
         if is_dead(record) or is_prunable(record):
             self._wait(key, now)
         if may_expire(record) and not is_dead(record):
-            self._expiry.holds(key, record, now)
+            self.expiry.holds(key, record, now)
 
     def _wait(self, key: str, now: Now) -> None:
         self.collecting.add(key, self._arrive())
@@ -308,12 +308,12 @@ class Tombstones:
     # -- time -------------------------------------------------------------------------------------
 
     def deadline(self) -> float:
-        look_s = self._expiry.look_s
+        look_s = self.expiry.look_s
         nearest_s = self._next_round_s if self._next_round_s < look_s else look_s
         return nearest_s if nearest_s < self._tidy_s else self._tidy_s
 
     def tick(self, now: Now, *, settled: bool) -> None:
-        self._expiry.tick(now)
+        self.expiry.tick(now)
         if now.monotonic_s >= self._tidy_s:
             self._tidy_s = now.monotonic_s + PAUSE_S if self._store.tidy() else math.inf
         if self._next_round_s == -math.inf:
@@ -364,7 +364,7 @@ class Tombstones:
         if is_dead(record) or is_prunable(record):
             self._wait_on(key)
         if may_expire(record) and not is_dead(record):
-            self._expiry.loaded(key, record)
+            self.expiry.loaded(key, record)
 
     def checkpoint(self) -> list[Persist]:
         """For every commit, also the first one, before any input (disk_condition.py)."""
@@ -387,10 +387,6 @@ class Tombstones:
     def late(self) -> list[str]:
         """The names of the members for which the oldest tombstone waits."""
         return self.collecting.late(self._members.holders())
-
-    def crowd(self, from_ms: int, until_ms: int) -> tuple[int, int] | None:
-        """When many entries expire at once within that time, and how many; as ExpiryQueue."""
-        return self._expiry.crowd(from_ms, until_ms)
 
     def statistics(self) -> dict[str, int]:
         context = self.context

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kvgossip.sim.report import Report
 
 
-def types(
+def edits(
     context: typer.Context,
     seed: Annotated[
         int, typer.Option(help="The first seed; each decides everything about its run.")
@@ -52,4 +52,4 @@ def _simulate(seed: int, trace_length: int) -> Report:
 
 
 def register(sim_app: typer.Typer) -> None:
-    sim_app.command(epilog=CHECKED)(types)
+    sim_app.command("types", epilog=CHECKED)(edits)
