@@ -118,7 +118,7 @@ class Trio:
             roots = set()
             for node in self.nodes:
                 with Client(f"http://{node.http}", timeout_s=HANG_S) as client:
-                    roots.add((await asyncio.to_thread(client.status))["root"])
+                    roots.add((await asyncio.to_thread(client.document, "/status"))["root"])
             if len(roots) == 1:
                 return time.monotonic() - started_s
             await asyncio.sleep(0.5)
