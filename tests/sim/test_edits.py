@@ -62,7 +62,9 @@ def run_absences(seed: int) -> Report:
     return simulate(seed, replace(options, intensity=honest, durable=deletions.durable))
 
 
-@pytest.mark.parametrize("seed", range(1, 7))
+# 230: a write that the deleter had not seen comes back after all have collected the delete, and is
+# written over, where one node has the delete still
+@pytest.mark.parametrize("seed", [*range(1, 7), 230])
 def test_seeds_of_types_keep_every_law(seed: int) -> None:
     report = simulate(seed, editing_options(seed))
     assert report.passed, (

@@ -3,8 +3,9 @@ what.
 
 Laws, for every step
 - A conflict that is reported is real: the writer of what is kept had never had what was lost.
-  Where its node had collected the key in between it may have had it, long ago; and where what was
-  lost went to a quarantine on a false word, it may have written after that.
+  Where its node had collected the key in between it may have had it, long ago, and has perhaps
+  written over something older that came back; and where what was lost went to a quarantine on a
+  false word, it may have written after that.
 - A live value that is replaced here by a write of another site is reported, unless the writer of
   that had seen it, or something newer of another site. What expires is left out: clocks differ.
 """
@@ -56,7 +57,7 @@ class ConflictCheck:
     def _is_real(self, conflict: Conflict) -> None:
         key, lost, kept = conflict
         seen = version_bytes(lost) in self._had.get(version_bytes(kept), {})
-        anew = key in self._collected and not parent_in(kept)
+        anew = key in self._collected and (not parent_in(kept) or is_dead(lost))
         anew |= (key, version_bytes(lost)) in self._quarantined
         require(
             not seen or anew,
