@@ -96,6 +96,10 @@ def _valid(declared: Any, rng: Random) -> Any:
             return [_valid(item, rng) for _ in range(rng.randrange(3))]
         case msgspec.inspect.TupleType(item_types=items):
             return [_valid(item, rng) for item in items]
+        case msgspec.inspect.UnionType(types=types):
+            return _valid(rng.choice(types), rng)
+        case msgspec.inspect.NoneType():
+            return None
         case msgspec.inspect.StructType(fields=fields):
             return [_valid(each.type, rng) for each in fields]
     raise AssertionError(f"what is {declared}?")

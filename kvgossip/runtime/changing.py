@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Self
 
 from kvgossip.errors import LocalError
 from kvgossip.protocol.acks.write_concern import WriteConcern
@@ -116,24 +117,30 @@ class Changing(Reading):
 
     def counter(self, key: str) -> CounterKey:
         """A counter: `await node.counter("hits").add(1)`, and `.value`."""
-        return CounterKey(self, key)
+        return CounterKey(self._at_home, key)
 
     def set(self, key: str) -> SetKey:
         """A set of texts: `.add("a", "b")`, `.remove("a")`, and `.value`, a frozenset."""
-        return SetKey(self, key)
+        return SetKey(self._at_home, key)
 
     def map(self, key: str) -> MapKey:
         """A map: `node.map("cfg")["x"] = 1`, `.put("x", 1)`, `.remove("x")`, and `.value`; counters
         and sets in its fields by `.add("hits", 1)` and `.add_elements("tags", "a")`."""
-        return MapKey(self, key)
+        return MapKey(self._at_home, key)
 
     def max(self, key: str) -> ExtremumKey:
         """The greatest of all numbers that were put: `.put(3)`, and `.value`."""
-        return ExtremumKey(self, key, extremum.MAX)
+        return ExtremumKey(self._at_home, key, extremum.MAX)
 
     def min(self, key: str) -> ExtremumKey:
         """The least of all numbers that were put."""
-        return ExtremumKey(self, key, extremum.MIN)
+        return ExtremumKey(self._at_home, key, extremum.MIN)
+
+    @property
+    def _at_home(self) -> Self:
+        """This node. Raises LocalError on another thread, as all that it is asked."""
+        _ = self._running
+        return self
 
     def siblings(self, key: str) -> Siblings:
         """All values of the key, with their versions, and the context with which a `put` or a
@@ -167,7 +174,7 @@ class Changing(Reading):
     def resolver(self, prefix: str, resolve: Resolve) -> Resolver:
         """From now on, until the node stops or what is returned is closed: where a key under the
         prefix has several siblings, write what `resolve(values)` makes of them (resolver.py)."""
-        return Resolver(self, prefix, resolve)
+        return Resolver(self._at_home, prefix, resolve)
 
     # -- many keys --------------------------------------------------------------------------------
 

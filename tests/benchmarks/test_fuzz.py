@@ -174,8 +174,11 @@ def test_the_fuzzer_sees_an_exchange_that_never_ends_well(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda keys, *arguments: 1 / 0, "an answer with 500"),
-        (lambda keys, *arguments: keys._answers.json(200, {}), "the lanes answer differently"),
+        (lambda keys, *arguments, **options: 1 / 0, "an answer with 500"),
+        (
+            lambda keys, *arguments, **options: keys._answers.json(200, {}),
+            "the lanes answer differently",
+        ),
     ],
 )
 def test_the_fuzzer_sees_what_http_may_not_do(
@@ -183,10 +186,11 @@ def test_the_fuzzer_sees_what_http_may_not_do(
 ) -> None:
     get, express = Keys.get, [True]
 
-    def spoiling(keys: Keys, *arguments: object) -> object:
+    def spoiling(keys: Keys, *arguments: object, **options: object) -> object:
         # one lane alone: each calls it in turn
         express[0] = not express[0]
-        return get(keys, *arguments) if express[0] else spoil(keys, *arguments)  # type: ignore[arg-type]
+        answering: Callable[..., object] = get if express[0] else spoil
+        return answering(keys, *arguments, **options)
 
     monkeypatch.setattr(Keys, "get", spoiling)
     text = failure_of("http-open")
