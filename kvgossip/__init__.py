@@ -82,7 +82,7 @@ if TYPE_CHECKING:
     from kvgossip.runtime.resolver import Resolver
     from kvgossip.runtime.typed_keys import CounterKey, ExtremumKey, MapKey, SetKey, Siblings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "kvgossip.cache.config_cache": ("ConfigCache",),
