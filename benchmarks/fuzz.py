@@ -81,7 +81,8 @@ def fuzz(trials: Sequence[Trial], jobs: int, told: Callable[[Outcome], None]) ->
         told(found)
     for outcome in total.values():
         outcome.failures.sort(key=lambda failure: failure.batch)
-    return [outcome for outcome in total.values() if outcome.inputs]
+    # one whose first input fails has taken none
+    return [outcome for outcome in total.values() if outcome.inputs or outcome.failures]
 
 
 def _outcomes(trials: Sequence[Trial], jobs: int) -> Iterator[Outcome]:

@@ -293,7 +293,7 @@ def test_members_can_be_read_in_80_columns(place: Place) -> None:
     head, _, row, *rest = at_a_terminal("members", "--url", place.url).decode().splitlines()
     assert head.split() == ["name", "state", "pool", "address", "http", "datacenter", "rtt", "lag"]
     assert row.split()[:5] == ["n1", "alive", "lan", place.gossip, place.http]
-    assert "no room for generation, incarnation" in "".join(rest)
+    assert "no room for phi, generation, incarnation" in "".join(rest)
     assert all(len(line) <= 80 for line in (head, row, *rest))
 
 
@@ -414,7 +414,7 @@ async def test_plain_http_where_something_else_is_spoken_says_so(answer: bytes) 
     listener = await asyncio.start_server(refuse, "127.0.0.1", 0)
     async with listener, AsyncClient(f"127.0.0.1:{listener.sockets[0].getsockname()[1]}") as client:
         with pytest.raises(UnreachableError, match="does not answer as HTTP does") as caught:
-            await client.status()
+            await client.document("/status")
     assert "gossip port" in caught.value.hint
     assert "https://" in caught.value.hint
 

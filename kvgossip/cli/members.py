@@ -40,7 +40,7 @@ def members(url: Url = DEFAULT_URL, output: Output = Format.TABLE) -> None:
         "incarnation",
     )
     rows = ([member[column] for column in columns] for member in document["members"])
-    print_table(columns, rows, spare=2)
+    print_table(columns, rows, spare=3)
 
 
 def _rtt(member: dict[str, Any]) -> str:

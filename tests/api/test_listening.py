@@ -98,7 +98,7 @@ async def test_a_server_answers_on_tcp_and_unix_sockets_with_streams_and_stops_o
             async with AsyncClient(url) as client:
                 await client.put(f"k{number}", b"1")
                 assert (await client.get(f"k{number}")).body == b"1"
-                assert (await client.status())["keys"] == number + 1
+                assert (await client.document("/status"))["keys"] == number + 1
                 lines = b"".join([part async for part in client.export()])
                 assert lines.count(b"\n") == number + 3
         async with AsyncClient(f"unix:{path}") as client:
@@ -117,7 +117,7 @@ async def test_a_server_answers_on_tcp_and_unix_sockets_with_streams_and_stops_o
     assert not path.exists()
     async with AsyncClient(f"unix:{path}") as client:
         with pytest.raises(UnreachableError, match=f"no node answers at unix:{path}") as caught:
-            await client.status()
+            await client.document("/status")
     assert "kvgossip agent" in caught.value.hint
 
 

@@ -534,7 +534,7 @@ async def test_a_url_where_nothing_speaks_http_is_named_as_such() -> None:
     with taken_port() as silent:
         async with AsyncClient(silent, timeout_s=0.05) as client:
             with pytest.raises(UnreachableError, match="does not answer in time"):
-                await client.status()
+                await client.document("/status")
 
 
 # -- configuration -------------------------------------------------------------------------------

@@ -179,7 +179,7 @@ async def test_tls_on_a_port_of_plain_http_is_told_so(served: Served, files: Fil
     await writer.wait_closed()
     async with AsyncClient(f"https://{served.server.address}") as client:
         with pytest.raises(UnreachableError, match="does not speak HTTPS") as caught:
-            await client.status()
+            await client.document("/status")
     assert f"http://{served.server.address}" in caught.value.hint
 
 
@@ -263,7 +263,7 @@ async def test_where_there_is_no_room_even_to_be_refused_a_client_gets_an_alert(
     await begin_asking(served, first)
     async with AsyncClient(f"https://{served.server.address}", trust=Trust(ca_of(files))) as client:
         with pytest.raises(UnreachableError, match="too many connections"):
-            await client.status()
+            await client.document("/status")
     assert counts(served)["connections_turned_away"] == 1
     assert ALERT[0] == 0x15
     await close(first)
@@ -289,7 +289,7 @@ async def test_a_client_that_asks_for_another_host_than_the_certificate_s_is_tol
     url = f"https://{served.server.address}"
     async with AsyncClient(url, trust=Trust(ca_of(elsewhere))) as client:
         with pytest.raises(UnreachableError, match="is for another host"):
-            await client.status()
+            await client.document("/status")
 
 
 @pytest.mark.parametrize(
@@ -327,10 +327,10 @@ async def test_a_client_without_a_certificate_of_the_ca_of_clients_is_refused_in
         trust = Trust(ca_of(files), cert, cert.replace(".pem", ".key"))
         async with AsyncClient(url, trust=trust) as client:
             with pytest.raises(UnreachableError, match=words):
-                await client.status()
+                await client.document("/status")
     own = Trust(ca_of(files), str(folder / f"{CLIENT}.pem"), str(folder / f"{CLIENT}.key"))
     async with AsyncClient(url, trust=own) as client:
-        tls = (await client.status())["tls"]
+        tls = (await client.document("/status"))["tls"]
         assert tls["clients_need_certificate"]
     assert counts(served)["handshakes_failed"] >= 3
 

@@ -57,7 +57,7 @@ async def until_value(client: AsyncClient, key: str, wanted: bytes | None) -> No
 
 async def has_collected(client: AsyncClient) -> bool:
     """No certificate is there any more, and the one key that was kept."""
-    told = await client.status()
+    told = await client.document("/status")
     return bool(
         (told["statistics"]["certificates_waiting"], told["statistics"]["entries"], told["keys"])
         == (0, 1, 1)
@@ -65,7 +65,7 @@ async def has_collected(client: AsyncClient) -> bool:
 
 
 async def is_forgotten(client: AsyncClient, name: str) -> bool:
-    return name not in [member["name"] for member in (await client.members())["members"]]
+    return name not in [member["name"] for member in (await client.document("/members"))["members"]]
 
 
 async def has_been_pruned(client: AsyncClient, name: str) -> bool:

@@ -237,7 +237,7 @@ async def test_the_api_tells_what_the_node_finds_and_refuses_what_does_not_fit()
                 assert (await client.rtt("", "n2"))["from"] == "n1"
                 member = next(
                     member
-                    for member in (await client.members())["members"]
+                    for member in (await client.document("/members"))["members"]
                     if member["name"] == "n2"
                 )
                 assert member["rtt_ms"] is None or member["rtt_ms"] > 0
