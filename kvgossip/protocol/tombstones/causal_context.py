@@ -23,8 +23,8 @@ Laws
   would claim the versions that a machine lost when it was set back.
 - A version of the own site that this life has not written, an entry of it that ends after its last
   write, and a "seen" of it that is later than its clock are signs of a set-back (set_back.py).
-- A version that is covered stays covered (but for entries beyond the newest VECTOR_MAX): joining is
-  commutative, associative and idempotent.
+- A version that is covered stays covered (but for entries beyond the newest VECTOR_MAX, or an
+  eighth less): joining is commutative, associative and idempotent.
 - While there is a gap no tombstone is collected, so a dot too many delays, and harms nothing. A gap
   ends when the vector has passed it, or when it is older than dead members are remembered: whoever
   has made it up stops nobody for ever, and who brings back what is older is late for more than it.
@@ -72,6 +72,7 @@ from kvgossip.protocol.tombstones.fact import (
     fact_of,
     fact_timestamp,
     key_of,
+    oldest,
     saved_dots,
     saved_facts,
 )
@@ -91,6 +92,7 @@ class CausalContext:
         "_bounds",
         "_changed",
         "_chunks",
+        "_facts",
         "_fresh",
         "_has_new_dots",
         "_own_writes",
@@ -112,6 +114,8 @@ class CausalContext:
         self.vector: dict[int, int] = {}
         #: the vector, as bytes
         self._bounds: dict[bytes, bytes] = {}
+        #: vector, gaps and seen as facts, by what is behind their timestamps
+        self._facts: dict[bytes, Fact] = {}
         #: each with the dot after which its key on the disk is named; empty while it has no key yet
         self.dots: dict[bytes, bytes] = {}
         #: by site, the timestamp up to which dots may be missing
@@ -191,13 +195,7 @@ class CausalContext:
 
     def facts(self, clock: int) -> list[Fact]:
         """Everything, newest first; this life has seen all up to `clock`."""
-        facts = [dot + DOT for dot in self.dots]
-        for kind, times in (
-            (Kind.VECTOR_ENTRY, self.vector),
-            (Kind.GAP, self.gaps),
-            (Kind.SEEN, self.seen),
-        ):
-            facts += [fact_of(timestamp, site, kind) for site, timestamp in times.items()]
+        facts = [*(dot + DOT for dot in self.dots), *self._facts.values()]
         facts.append(fact_of(clock, self.site, Kind.SEEN))
         if self._own_writes.last:
             facts.append(fact_of(self._own_writes.last, self.site, Kind.VECTOR_ENTRY))
@@ -237,8 +235,8 @@ class CausalContext:
         if advanced:
             self._prune(present)
         advanced += sum(self._see(fact) for fact in in_order if fact[16] == Kind.SEEN)
-        for site in _oldest(self.seen, SEEN_MAX, present):
-            del self.seen[site]
+        for site in oldest(self.seen, SEEN_MAX, present):
+            self._forget(self.seen, site, Kind.SEEN)
         for fact in in_order:
             if fact[16] == Kind.DOT:
                 self._add(fact[:16])
@@ -253,7 +251,7 @@ class CausalContext:
         if bound <= self._bounds.get(of_site, _NEVER):
             return False
         timestamp, site, _ = FACT.unpack(fact)
-        self.vector[site], self._bounds[of_site] = timestamp, bound
+        self.vector[site], self._bounds[of_site], self._facts[fact[8:]] = timestamp, bound, fact
         self._note(Kind.VECTOR_ENTRY, site, timestamp)
         return True
 
@@ -261,8 +259,14 @@ class CausalContext:
         timestamp, site, _ = FACT.unpack(fact)
         if timestamp <= self.seen.get(site, -1):
             return False
-        self.seen[site] = timestamp
+        self.seen[site], self._facts[fact[8:]] = timestamp, fact
         return True
+
+    def _forget(self, times: dict[int, int], site: int, kind: Kind) -> None:
+        fact = fact_of(times.pop(site), site, kind)
+        del self._facts[fact[8:]]
+        if kind is not Kind.SEEN:
+            self._note(kind, site, None)
 
     def _prune(self, present: Container[int]) -> None:
         """Dots and gaps that the vector has passed say nothing any more; of a vector that is too
@@ -273,11 +277,10 @@ class CausalContext:
         for site in [
             site for site, timestamp in self.gaps.items() if self.vector.get(site, -1) >= timestamp
         ]:
-            del self.gaps[site]
-            self._note(Kind.GAP, site, None)
-        for site in _oldest(self.vector, VECTOR_MAX, present):
-            del self.vector[site], self._bounds[site.to_bytes(8, "big")]
-            self._note(Kind.VECTOR_ENTRY, site, None)
+            self._forget(self.gaps, site, Kind.GAP)
+        for site in oldest(self.vector, VECTOR_MAX, present):
+            self._forget(self.vector, site, Kind.VECTOR_ENTRY)
+            del self._bounds[site.to_bytes(8, "big")]
 
     def _drop_dot(self, dot: bytes) -> None:
         chunk = self.dots.pop(dot)
@@ -292,20 +295,17 @@ class CausalContext:
     def _open_gap(self, site: int, timestamp: int) -> None:
         if self.gaps.get(site, -1) >= timestamp or self.vector_covers(Version(timestamp, site)):
             return
-        self.gaps[site] = timestamp
+        fact = fact_of(timestamp, site, Kind.GAP)
+        self.gaps[site], self._facts[fact[8:]] = timestamp, fact
         self._note(Kind.GAP, site, timestamp)
-        if len(self.gaps) > GAPS_MAX:
-            # some at once: to look for the oldest of thousands takes long
-            for oldest in _oldest(self.gaps, GAPS_MAX - GAPS_MAX // 8, ()):
-                del self.gaps[oldest]
-                self._note(Kind.GAP, oldest, None)
+        for gone in oldest(self.gaps, GAPS_MAX, ()):
+            self._forget(self.gaps, gone, Kind.GAP)
 
     def end_gaps(self, before: int) -> None:
         """Those that lie before this time are of no more use."""
         if self.gaps and min(self.gaps.values()) < before:
             for site in [site for site, timestamp in self.gaps.items() if timestamp < before]:
-                del self.gaps[site]
-                self._note(Kind.GAP, site, None)
+                self._forget(self.gaps, site, Kind.GAP)
 
     # -- the disk ---------------------------------------------------------------------------------
 
@@ -383,16 +383,8 @@ class CausalContext:
         """`drop` after `restore`: some of the data is lost, and nobody knows which."""
         for times in (self.vector, self.seen, self.gaps):
             times.clear()
-        for known in (self._bounds, self.dots, self._chunks, self._changed):
+        for known in (self._bounds, self._facts, self.dots, self._chunks, self._changed):
             known.clear()
         self._fresh = OrderedSet()
         self._has_new_dots = False
         self.drop(saved)
-
-
-def _oldest(times: Mapping[int, int], limit: int, present: Container[int]) -> list[int]:
-    """The sites to let go so that `limit` are left, but for those that are present."""
-    if len(times) <= limit:
-        return []
-    absent = sorted((site for site in times if site not in present), key=times.__getitem__)
-    return absent[: len(times) - limit]

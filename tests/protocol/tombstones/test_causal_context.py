@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -223,6 +225,34 @@ def test_of_too_long_a_vector_and_too_many_gaps_the_newest_are_kept(
     assert context.vector == {13: 3, 14: 4, 15: 5}
     context.join([fact_of(timestamp, 20 + timestamp, Kind.GAP) for timestamp in (4, 1, 3, 2)])
     assert context.gaps == {23: 3, 24: 4}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_its_facts_are_those_of_vector_gaps_seen_and_dots_whatever_has_come_and_gone(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("VECTOR_MAX", "SEEN_MAX", "GAPS_MAX", "DOTS_MAX"):
+        monkeypatch.setattr(module, name, 8)
+    rng, context = Random(seed), CausalContext(OWN)
+    for clock in range(60):
+        facts = [
+            fact_of(rng.randrange(100), rng.randrange(20), rng.choice(list(Kind)))
+            for _ in range(rng.randrange(6))
+        ]
+        context.join(facts, present={rng.randrange(20)})
+        if rng.random() < 0.1:
+            context.end_gaps(rng.randrange(100))
+        kept = [
+            fact_of(timestamp, site, kind)
+            for kind, times in (
+                (Kind.VECTOR_ENTRY, context.vector),
+                (Kind.GAP, context.gaps),
+                (Kind.SEEN, {**context.seen, OWN: clock}),
+            )
+            for site, timestamp in times.items()
+        ]
+        kept += [dot + bytes((Kind.DOT,)) for dot in context.dots]
+        assert context.facts(clock) == sorted(kept, reverse=True)
 
 
 # -- the disk ------------------------------------------------------------------------------------
