@@ -50,7 +50,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], spare: in
     draws = (sys.stdout.encoding or "").lower().startswith("utf")
     print(_plain(lines) if is_plain and draws else _folded(lines, width), end="")
     if shown < len(columns):
-        print(f"(no room for {', '.join(columns[shown:])}: a wider terminal or -o json shows them)")
+        print(f"(no room for {', '.join(columns[shown:])}: see a wider terminal, or -o json)")
 
 
 def _plain(rows: Sequence[Sequence[str]]) -> str:
