@@ -11,7 +11,9 @@ the end:
 - What has left a node's record, in one of its lives, does not come back to it; but a delete that
   was collected may, and does no harm, and so may what went on another's word, if that is doubted.
 - At the end all nodes have exactly the values that no edit has superseded, where all hosts have
-  disks that keep what was acknowledged; so a counter counts each acknowledged increment once.
+  disks that keep what was acknowledged; so a counter counts each acknowledged increment once. But
+  where a member was forgotten, what only the context of a client had superseded may be back with
+  it: the node that took that write never had it, and has forgotten the write as well.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from kvgossip.protocol.effect import Dropped, Effect, Quarantined, Rewritten
+from kvgossip.protocol.effect import Dropped, Effect, MemberChanged, Quarantined, Rewritten
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import HEAD_BYTES, is_typed, value_offset
 from kvgossip.protocol.typed import counter
@@ -35,6 +37,10 @@ class EditCheck:
         #: By key, the values that were written, and those that an edit has superseded.
         self._written: dict[str, dict[bytes, None]] = {}
         self._superseded: dict[str, dict[bytes, None]] = {}
+        #: Those that a client had seen elsewhere, and the node that took its write had not.
+        self._seen_elsewhere: dict[str, dict[bytes, None]] = {}
+        #: True if some member was ever forgotten.
+        self._one_was_forgotten = False
         #: By key, what was added to it.
         self._added: Counter[str] = Counter()
         #: By life and key, what has left its record.
@@ -53,6 +59,8 @@ class EditCheck:
         superseded.update(gone)
         for value in self._written[change.key] if context else ():
             if value not in after and covers(context or {}, value):
+                if value not in superseded:
+                    self._seen_elsewhere.setdefault(change.key, {})[value] = None
                 superseded[value] = None
 
     def observe(self, life: str, effects: Sequence[Effect]) -> None:
@@ -62,6 +70,8 @@ class EditCheck:
         for effect in effects:
             if type(effect) is Changed and is_typed(effect.new_record):
                 self._changed(life, effect)
+            elif type(effect) is MemberChanged:
+                self._one_was_forgotten |= effect.new is None
             elif type(effect) is Rewritten:
                 self._is_written(effect.key, _values(effect.record), effect.record)
             elif type(effect) is Quarantined and is_typed(effect.record):
@@ -107,6 +117,9 @@ class EditCheck:
             superseded = self._superseded.get(key, {})
             held = [v for v in _values(records.get(key)) if len(v) > DOT_BYTES]
             live = sorted(v for v in written if v not in superseded and len(v) > DOT_BYTES)
+            if self._one_was_forgotten:
+                elsewhere = self._seen_elsewhere.get(key, {})
+                held = [value for value in held if value not in elsewhere]
             require(held == live, "the edits do not come to what is held", key, held, live)
             if key in self._added and key in records:
                 total = counter.total_of(held)
