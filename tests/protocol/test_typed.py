@@ -395,3 +395,13 @@ def test_types_are_refused_while_a_member_that_can_be_reached_does_not_know_them
     membership.merge(replace(before, types=1, incarnation=2), network.now("a"))
     a.edit("n", edits.add(1), network.now("a"))
     assert shown(a, "n") == 1
+
+
+def test_of_two_records_of_which_each_has_superseded_the_other_s_values_nothing_is_listed() -> None:
+    a = make_replica("a")
+    offer(a, "n", counted((3, 5, 2), seen=seen(2, 6)))
+    other = decode(counted((2, 6, 1)))._replace(version=dot(version(9).timestamp, 6))
+    offer(a, "n", encode(other._replace(seen=seen(3, 5))))
+    assert shown(a, "n") is None
+    assert "n" not in a.store.live_keys
+    a.store._check()

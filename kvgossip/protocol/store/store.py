@@ -88,7 +88,7 @@ class Store:
             if bits & TYPED and (both := merged(old, record)) is not None:
                 if both == old:
                     return None
-                record = both
+                record, bits = both, bits | both[0]  # of two that live nothing may be left
             elif not supersedes(record, old):
                 return None
         self._tables.put(key_hash, key, record, old is None)
