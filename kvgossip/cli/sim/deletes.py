@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from kvgossip.cli.output import Format, Output
-from kvgossip.cli.sim.options import CHECKED, Jobs, Json, Trace
+from kvgossip.cli.sim.options import CHECKED, FirstSeed, Jobs, Json, Seeds, Trace
 from kvgossip.cli.sim.reports import conclude
 from kvgossip.cli.sim.trials import run_trials
 
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
 def deletes(
     context: typer.Context,
-    seed: Annotated[
-        int, typer.Option(help="The first seed; each decides everything about its run.")
-    ] = 1,
-    runs: Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")] = 1,
+    seed: FirstSeed = 1,
+    runs: Seeds = 1,
     jobs: Jobs = None,
     trace: Trace = 0,
     as_json: Json = False,

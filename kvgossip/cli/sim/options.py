@@ -29,6 +29,10 @@ Runs = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same numbers.")]
 RunSeed = Annotated[int, typer.Option(help="Decides everything that is random.")]
+FirstSeed = Annotated[
+    int, typer.Option(help="The first seed; each decides everything about its run.")
+]
+Seeds = Annotated[int, typer.Option(min=1, help="How many seeds, one after the other.")]
 Jobs = Annotated[
     int | None, typer.Option(min=1, help="Processes to share the runs. Default: one a processor.")
 ]

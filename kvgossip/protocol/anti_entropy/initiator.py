@@ -284,20 +284,20 @@ class Exchange:
     def collected_in(self, answer: Merged) -> list[int]:
         """The fingerprints of entries that the peer has collected: of those that were pushed to it
         by the question that it answers."""
-        pushed = self._unanswered.get(answer.request)
-        if not answer.collected or not isinstance(pushed, Push):
-            return []
-        offered = dict.fromkeys(self._store.digest.fingerprints(pushed.entries))
+        offered = self._pushed(answer.request) if answer.collected else {}
         return [each for each in unpack("Q", answer.collected) if each in offered]
 
     def parts_in(self, answer: Merged) -> list[bytes]:
         """`collected_in` for parts of typed entries."""
-        pushed = self._unanswered.get(answer.request)
-        if not answer.parts or not isinstance(pushed, Push):
-            return []
-        offered = dict.fromkeys(self._store.digest.fingerprints(pushed.entries))
+        offered = self._pushed(answer.request) if answer.parts else {}
         parts = parts_of(answer.parts)
         return [part for part in parts if int.from_bytes(part[:8], "big") in offered]
+
+    def _pushed(self, request: int) -> dict[int, None]:
+        """The fingerprints of what was pushed by that question."""
+        pushed = self._unanswered.get(request)
+        entries = pushed.entries if isinstance(pushed, Push) else ()
+        return dict.fromkeys(self._store.digest.fingerprints(entries))
 
     def merged(self, answer: Merged) -> list[Question]:
         """To be called after the entries that the peer has collected were taken out here."""

@@ -217,8 +217,8 @@ def may_expire(record: bytes) -> bool:
 
 
 MUST_GO = _DEAD | _EXPIRES
-"""The bits of a record's first byte that `must_go_one_day` looks at: for those who ask it of every
-entry that is merged, and would pay for the call."""
+"""The bits of a record's first byte of tombstones, and of what may expire: for those who ask it of
+every entry that is merged, and would pay for a call."""
 
 
 def must_go_one_day(record: bytes) -> bool:

@@ -227,31 +227,13 @@ class Lag:
         clock."""
         found = ((member, self._clocks.shown_by(member.name, now)) for member in members)
         return [
-            FarClock(
-                member.name,
-                member.datacenter,
-                member.site,
-                shown_ms[0] - now.wall_ms,
-                shown_ms[1] - now.wall_ms,
-            )
-            for member, shown_ms in found
-            if shown_ms is not None
+            _beside(member, shown_ms, now) for member, shown_ms in found if shown_ms is not None
         ]
 
     def far_clocks(self, now: Now) -> list[FarClock]:
         """Those of which other gateways have said so to this one, beside its own wall clock."""
         found = ((far.clock, self._of(far, now)) for far in self._far.values())
-        return [
-            FarClock(
-                clock.name,
-                clock.datacenter,
-                clock.site,
-                shown_ms[0] - now.wall_ms,
-                shown_ms[1] - now.wall_ms,
-            )
-            for clock, shown_ms in found
-            if shown_ms is not None
-        ]
+        return [_beside(clock, shown_ms, now) for clock, shown_ms in found if shown_ms is not None]
 
     def _of(self, far: Far, now: Now) -> tuple[float, float] | None:
         """Between which times this clock is now, as ClockGuard.shown_by."""
@@ -302,3 +284,9 @@ def _figures(histograms: Iterable[Histogram]) -> Figures:
 
 def _encoded(site: int) -> bytes:
     return site.to_bytes(8, "big")
+
+
+def _beside(of: Member | FarClock, shown_ms: tuple[float, float], now: Now) -> FarClock:
+    """The clock that shows times between these, beside the own wall clock."""
+    ahead_ms = (shown_ms[0] - now.wall_ms, shown_ms[1] - now.wall_ms)
+    return FarClock(of.name, of.datacenter, of.site, *ahead_ms)

@@ -6,9 +6,9 @@ top 16 bits of a fingerprint are the key's position, so that a fingerprint that 
 its key in one small bucket.
 
 Laws: the tree depends on the content and the seed alone, never on the order of arrival; of a typed
-record all counts but what it has seen (typed/body.py); one write
-costs one XOR a level; the fingerprints of a level do not depend on how deep the tree is, so that
-peers with trees of different depth compare the levels that both have.
+record all counts but what it has seen (typed/body.py); one write costs one XOR a level; the
+fingerprints of a level do not depend on how deep the tree is, so that peers with trees of different
+depth compare the levels that both have.
 
 The seed is the cluster's, and a secret of its members (model/cluster_id.py): who knows it can aim
 keys at one bucket. Trees of different seeds have nothing to compare: what two nodes say of buckets,

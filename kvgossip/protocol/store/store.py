@@ -1,6 +1,6 @@
 """Store: the only owner of entries. It holds records (see entry.py). All that enters goes through
 `merge`, or, at a restart, through `load`, which does the same for many at once; a record leaves by
-`remove`.
+`remove`, and a part of a typed one by `rewrite`.
 
 The record of an entry that has expired stays, and the digest does not change, but no question finds
 its value any more.

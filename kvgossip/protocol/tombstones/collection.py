@@ -244,7 +244,7 @@ class TombstoneCollection:
     def next_batch(self, wall_ms: int) -> Ripe:
         """What may go of the next ones."""
         if not self.confirmed:
-            return Ripe([], [], False)
+            return NOTHING
         if self._again:
             batch = self._again[-1]
             looked = [batch.popitem() for _ in range(min(BATCH, len(batch)))]
@@ -257,7 +257,7 @@ class TombstoneCollection:
     def _sort(self, looked: list[tuple[str, int]], wall_ms: int, *, more: bool) -> Ripe:
         ripe = Ripe([], [], more)
         for key, arrived in looked:
-            record, typed = self._store[key], None
+            record = self._store[key]
             if arrived <= self.confirmed:
                 if self.may_drop(record, wall_ms):
                     ripe.keys.append(key)
