@@ -109,8 +109,14 @@ def adds_signature(heard: Member, known: Member) -> bool:
 
 
 def is_signed_now(heard: Member, known: Member) -> bool:
-    """True if the same is known of this member, but without a signature."""
-    return rank(heard) == rank(known) and adds_signature(heard, known)
+    """True if the same is known of this member, but without a signature. Where there is no identity
+    there is nothing to sign: anybody's bytes would make an equal record the better one."""
+    return (
+        bool(heard.identity)
+        and rank(heard) == rank(known)
+        and is_old_news(heard, known)
+        and adds_signature(heard, known)
+    )
 
 
 def _can_check() -> bool:

@@ -48,6 +48,7 @@ from kvgossip.protocol.effect import (
     Revived,
     Rewritten,
 )
+from kvgossip.protocol.membership.signed_records import is_signed_now
 from kvgossip.protocol.model.change import Changed
 from kvgossip.protocol.model.entry import (
     Entry,
@@ -270,7 +271,7 @@ class Witness:
             del table[member.name]
             return
         require(
-            old is None or (rank(new) > rank(old) and old.name == new.name),
+            old is None or rank(new) > rank(old) or is_signed_now(new, old),
             "a member went back in rank",
             old,
             new,

@@ -412,3 +412,19 @@ def test_a_signature_that_was_left_out_on_the_way_is_taken_when_it_comes() -> No
     assert heard_by(host, owner.member) == owner.member
     assert heard_by(host, replace(bare, generation=LATER)) == owner.member
     assert refusals_of(host) == 2
+
+
+@pytest.mark.parametrize("changes", [{}, {"host": "10.6.6.6"}, {"http": "10.6.6.6:80"}])
+def test_of_a_name_without_an_identity_a_signature_makes_no_record_the_better_one(
+    changes: dict[str, Any],
+) -> None:
+    host, known = make_replica("a"), member("b", 1)
+    assert heard_by(host, known) == known
+    assert heard_by(host, replace(known, signature=b"\x10" * 17, **changes)) == known
+
+
+def test_a_signature_that_comes_late_brings_no_other_address() -> None:
+    host, owner = make_replica("a"), replica_of("b", 1, ONE)
+    bare = replace(owner.member, signature=b"", host="10.6.6.6")
+    assert heard_by(host, bare) == bare
+    assert heard_by(host, owner.member) == bare
