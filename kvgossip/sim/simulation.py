@@ -3,7 +3,7 @@
 join      the nodes start; a staged run waits until all hold all alive, and most have answered
 faults    writes, and everything that the schedule of faults says
 quiet     no more faults but the permanent: hosts that are down start, cuts are mended, and all
-          must agree within `agreement_periods_max`
+          must agree within `agreement_periods_max`, and a while later where there is hearsay
 rest      for a while longer the data may not change: a cluster that agrees stays so
 collect   where the dead are forgotten soon: all tombstones must go, and then it must be quiet
 """
@@ -17,8 +17,9 @@ from kvgossip.protocol.membership.join_targets import PAUSE_FACTOR_MAX
 from kvgossip.protocol.model.entry import may_expire, version_of
 from kvgossip.protocol.tombstones.set_back import PAUSE_S
 from kvgossip.protocol.typed.body import is_prunable
-from kvgossip.sim.checks.agreement import agreement_periods_max, contents_differ, disagreement
+from kvgossip.sim.checks.agreement import agreeing_s, contents_differ, disagreement, hearing_s
 from kvgossip.sim.checks.edits import contents
+from kvgossip.sim.checks.invariants import Witness
 from kvgossip.sim.checks.violation import BrokenLawError, Violation, require
 from kvgossip.sim.cluster import Cluster
 from kvgossip.sim.editing import wishes
@@ -59,17 +60,17 @@ class Simulation:
             datacenters=plan.layout.datacenters,
             sealed=bool(plan.config.keyring),
         )
-        self.report.agreement_limit_s = _agreeing_s(plan.config, plan.nodes) + _catching_up_s(plan)
+        self.report.agreement_limit_s = agreeing_s(plan.config, plan.nodes) + _catching_up_s(plan)
         if plan.intensity.set_back_rate or plan.intensity.lies:
             self.report.agreement_limit_s += PAUSE_S
         if plan.layout.datacenters > 1:
             # one pool after the other: an entry that a gateway learns late is late in its
             # datacenter
-            self.report.agreement_limit_s += _agreeing_s(
+            self.report.agreement_limit_s += agreeing_s(
                 wan_config(plan.config), plan.nodes
-            ) + _agreeing_s(plan.config, plan.nodes)
+            ) + agreeing_s(plan.config, plan.nodes)
         self._timeline = self.cluster.timeline
-        self._quiet_s = 0.0
+        self._quiet_s = self._hearing_s = 0.0
 
     def run(self) -> Report:
         """Never raises for what a replica does: a broken law is in the report."""
@@ -90,8 +91,11 @@ class Simulation:
         self._finish()
         return self.report
 
+    def _witnesses(self) -> list[Witness]:
+        return [life.witness for life in self.cluster.running()]
+
     def _disagreement(self, *, views: bool = True) -> str | None:
-        witnesses = [life.witness for life in self.cluster.running()]
+        witnesses = self._witnesses()
         if self._data_only:
             return disagreement(witnesses, settling=False, views=False)
         return disagreement(witnesses, settling=self.scenario.config.anti_entropy, views=views)
@@ -151,6 +155,7 @@ class Simulation:
     def _await_agreement(self) -> None:
         why = self._disagreement()
         waited_s = self._timeline.time_s - self._quiet_s
+        self._hearing_s = max(self._hearing_s, hearing_s(self._witnesses()))
         if why is None:
             agreed_s = (
                 self.cluster.driver.news_s if self._data_only else self.cluster.driver.changed_s
@@ -165,16 +170,13 @@ class Simulation:
             )
         elif not self.scenario.config.anti_entropy and waited_s > UNREPAIRED_S:
             self._timeline.stopped = True
-        elif waited_s > self.report.agreement_limit_s:
-            self._fail(
-                f"no agreement {self.report.agreement_limit_s:.0f} s after the faults stopped: "
-                f"{why}"
-            )
+        elif waited_s > self.report.agreement_limit_s + self._hearing_s:
+            self._fail(f"no agreement {waited_s:.0f} s after the faults stopped: {why}")
         else:
             self._timeline.after(CHECK_S, self._await_agreement)
 
     def _rested(self, data: dict[str, bytes]) -> None:
-        witnesses = [life.witness for life in self.cluster.running()]
+        witnesses = self._witnesses()
         self.cluster.driver.speaker = ""
         for witness in witnesses:
             live = {
@@ -352,17 +354,12 @@ class Simulation:
     def residues(self) -> list[float]:
         """For each key: the share of the running nodes that lack the newest version that any of
         them has."""
-        witnesses = [life.witness for life in self.cluster.running()]
+        witnesses = self._witnesses()
         held = (
             [witness.records.get(key) for witness in witnesses]
             for key in self.cluster.ledger.keys_written()
         )
         return [_lacking(records) for records in held if any(records)]
-
-
-def _agreeing_s(config: Config, nodes: int) -> float:
-    """How long one pool may take to agree."""
-    return agreement_periods_max(config, nodes) * config.probe_interval_s
 
 
 def _floor(window_s: float, config: Config) -> int:

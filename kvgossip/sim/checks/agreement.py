@@ -10,6 +10,7 @@ from kvgossip.config import Address, Config
 from kvgossip.protocol.model.member import Member, MemberState
 from kvgossip.protocol.pools.pool import Pool
 from kvgossip.protocol.replica import Replica
+from kvgossip.protocol.tombstones.drops import HEARSAY_S
 from kvgossip.protocol.typed.body import fingerprinted
 from kvgossip.sim.checks.invariants import Witness
 from kvgossip.sim.checks.violation import brief
@@ -125,3 +126,16 @@ def _named(replica: Replica) -> str:
 
 def _rooted(replica: Replica) -> str:
     return f"{replica.config.name} {replica.store.digest.root:016x}"
+
+
+def agreeing_s(config: Config, nodes: int) -> float:
+    """How long one pool may take to agree."""
+    return agreement_periods_max(config, nodes) * config.probe_interval_s
+
+
+def hearing_s(witnesses: Sequence[Witness]) -> float:
+    """How long agreement may take beyond that while somebody holds hearsay, seconds: of what it
+    took out on another's word, and of what came later from the same writers, it tells nobody before
+    the word is confirmed or forgotten (tombstones/drops.py)."""
+    any_hearsay = any(witness.replica.tombstones.drops.hearsay for witness in witnesses)
+    return HEARSAY_S if any_hearsay else 0.0
