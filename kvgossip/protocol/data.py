@@ -32,6 +32,7 @@ from kvgossip.protocol.saved_state import SavedLife, SavedState
 from kvgossip.protocol.settling import Settling
 from kvgossip.protocol.store.digest import DigestTree
 from kvgossip.protocol.store.store import Store
+from kvgossip.protocol.tombstones.causal_context import CausalContext
 from kvgossip.protocol.tombstones.set_back import BeginLife, SetBack
 from kvgossip.protocol.tombstones.tombstones import Tombstones
 
@@ -77,9 +78,7 @@ class Data:
             self.set_back,
             durable=saved is not None,
         )
-        self.tombstones.drops.expired_ms = self.saved.own.expired_ms
-        context = self.tombstones.context
-        (context.drop if rebuilding else context.restore)(self.saved.facts)
+        context = self._restore(rebuilding)
         self.left_out = LeftOut(config, self.store, context, outbox)
         self._open_settling(config, site, pools, rebuilding, found, outbox, rng, now)
         place = self.cluster_id.place
@@ -99,6 +98,14 @@ class Data:
             counters,
             now,
         )
+
+    def _restore(self, rebuilding: bool) -> CausalContext:
+        """What an earlier life knew of what had gone."""
+        self.tombstones.drops.expired_ms = self.saved.own.expired_ms
+        self.tombstones.collecting.former.restore(self.saved.own)
+        context = self.tombstones.context
+        (context.drop if rebuilding else context.restore)(self.saved.facts)
+        return context
 
     def _open_settling(
         self,
@@ -140,6 +147,7 @@ class Data:
     def own_facts(self) -> list[Persist]:
         """The fact about this life, if it has changed."""
         settling, wan = self.settling, self._pools.wan
+        former, context = self.tombstones.collecting.former, self.tombstones.context
         life = SavedLife(
             self._pools.lan.membership.me.generation,
             0 if wan is None else wan.membership.me.generation,
@@ -148,6 +156,8 @@ class Data:
             cluster_id=self.cluster_id.kept,
             exchanged_ms=settling.exchanged_ms,
             expired_ms=self.tombstones.drops.expired_ms,
+            name=former.name,
+            lives=former.kept(context.site, has_written=context.writes > 0),
         )
         return self.saved.own_facts(life)
 

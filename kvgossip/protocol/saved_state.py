@@ -11,6 +11,7 @@ Laws (protocol.md section 7)
 - A later life is of the cluster that an earlier one was of (own_cluster_id.py).
 - A life that rebuilds lost data takes nothing for the truth but what a settled member has, also
   after another restart.
+- The lives of this node that have written are known to the next one (former_lives.py).
 - What was collected for its expiry counts as such in later lives, too: clocks may be set back.
 - How old the data of a disk is, is known from the last exchange of all its lives, within
   KEPT_EVERY_MS (settling.py).
@@ -38,7 +39,8 @@ PEER = b"peer/"
 
 class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The facts that are always those of now. Generations are 0 where there is no such pool;
-    `exchanged_ms` as in Settling, `expired_ms` as in Drops. Append new fields with defaults."""
+    `exchanged_ms` as in Settling, `expired_ms` as in Drops, `lives` as in FormerLives, of the node
+    of this `name`. Append new fields with defaults."""
 
     lan_generation: int = 0
     wan_generation: int = 0
@@ -47,6 +49,8 @@ class SavedLife(msgspec.Struct, frozen=True, array_like=True, gc=False):
     cluster_id: ClusterId = UNKNOWN
     exchanged_ms: int = 0
     expired_ms: int = 0
+    name: str = ""
+    lives: bytes = b""
 
 
 class SavedPeer(NamedTuple):

@@ -9,12 +9,14 @@ Laws
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from kvgossip.config import Config
 from kvgossip.errors import (
     BadContextError,
     BadPartError,
+    KVGossipError,
     LocalError,
     OtherTypeError,
     RemoteError,
@@ -96,6 +98,7 @@ class Writes:
         self._store, self._merging, self._clock_guard = data.store, data.merging, data.clock_guard
         self._capacity, self._set_back = capacity, data.set_back
         self._check_types = check_types
+        data.tombstones.adopt = self._adopt
         #: from now on none is taken
         self._ended = False
 
@@ -182,6 +185,14 @@ class Writes:
         self._context.wrote(timestamp)
         self._merging.take(key, record, now, CLIENT)
         return record
+
+    def _adopt(self, key: str, dots: Sequence[bytes], now: Now) -> None:
+        """Take over these subtotals of former lives of this node, which are proved. Where no write
+        is taken now it is tried again."""
+        type_ = type_in(self._store[key])
+        with suppress(KVGossipError):
+            if type_ is not None:
+                self.edit(key, edits.adopt(type_, dots), now)
 
     def _typed(self, key: str, type_: str) -> TypedRecord:
         """What is here of this type: perhaps nothing yet. Raises OtherTypeError."""

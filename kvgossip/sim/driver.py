@@ -158,7 +158,7 @@ class Driver:
         if effects:
             self._commits.keep(life, event, inner)
             self._conflicts.observe(life.title, inner)
-            self._edits.observe(life.title, inner)
+            self._edits.observe(life.title, life.replica.site, inner)
             if any(type(effect) is Quarantined for effect in inner):
                 self._check_warned(inner)
             for effect in effects:

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from kvgossip.config import Address, Config, parse_address
 from kvgossip.errors import RemoteError
-from kvgossip.protocol.effect import Dropped, Effect, Log, MemberChanged, Resolve, Send
+from kvgossip.protocol.effect import Dropped, Effect, Log, MemberChanged, Resolve, Rewritten, Send
 from kvgossip.protocol.model.change import Changed, Persist
 from kvgossip.protocol.model.entry import Version, make_record
 from kvgossip.protocol.model.member import Member, MemberState
@@ -157,6 +157,8 @@ class Disk:
         for effect in effects:
             if isinstance(effect, Changed):
                 self.records[effect.key] = effect.new_record
+            elif isinstance(effect, Rewritten):
+                self.records[effect.key] = effect.record
             elif isinstance(effect, Dropped) and self.records.get(effect.key) == effect.record:
                 del self.records[effect.key]
             elif isinstance(effect, Persist) and effect.value is None:

@@ -422,7 +422,7 @@ def _certificates_go_by_age(patch: pytest.MonkeyPatch) -> None:
         old = [
             key for key, record in dead if milliseconds_of(timestamp_in(record)) < wall_ms - 3000
         ]
-        return Ripe(old, [], False)
+        return Ripe(old, [], [], False)
 
     patch.setattr(TombstoneCollection, "next_batch", next_batch)
 

@@ -22,7 +22,8 @@ looked at again when the entry of that site advances.
 A typed record waits, live as it may be, while there is anything in it to prune: what it has seen,
 and deletes (typed/typed_record.py). It arrives anew with each change, so that what all have
 confirmed holds for all of it. Then, as above, what the vector covers goes. One that has expired
-goes as a delete of all that it holds does.
+goes as a delete of all that it holds does. So waits a counter with subtotals of former lives of
+this node (former_lives.py).
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import NamedTuple
 
+from kvgossip.config import Config
 from kvgossip.protocol.model.entry import TYPED, Version, expires_in, may_expire, version_of
 from kvgossip.protocol.model.hlc import milliseconds_of, timestamp_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.tombstones.causal_context import CausalContext
-from kvgossip.protocol.typed.body import decode, type_in
+from kvgossip.protocol.tombstones.former_lives import FormerLives
+from kvgossip.protocol.typed.body import decode, is_prunable, type_in
 from kvgossip.protocol.typed.typed_record import (
     DOT_BYTES,
     TypedRecord,
@@ -109,15 +112,17 @@ class Waiting:
 
 
 class Ripe(NamedTuple):
-    """After a look at a batch: the keys that may go now, and by key what is left of typed records
-    of which a part may. `more`: there is more to look at in this round."""
+    """After a look at a batch: the keys that may go now, by key what is left of typed records of
+    which a part may, and by key the dots of former lives that this one may take over. `more`: there
+    is more to look at in this round."""
 
     keys: list[str]
     pruned: list[tuple[str, TypedRecord]]
+    orphaned: list[tuple[str, list[bytes]]]
     more: bool
 
 
-NOTHING = Ripe([], [], False)
+NOTHING = Ripe([], [], [], False)
 
 
 class TombstoneCollection:
@@ -136,13 +141,13 @@ class TombstoneCollection:
         "_store",
         "_waiting",
         "confirmed",
+        "former",
     )
 
-    def __init__(
-        self, store: Store, context: CausalContext, forget_after_s: float, drift_ms: int
-    ) -> None:
+    def __init__(self, config: Config, store: Store, context: CausalContext, drift_ms: int) -> None:
         self._store, self._context = store, context
-        self._forget_ms, self._drift_ms = int(forget_after_s * 1000), drift_ms
+        self._forget_ms, self._drift_ms = int(config.forget_after_s * 1000), drift_ms
+        self.former = FormerLives(config.name)
         #: keys with their arrivals
         self._waiting = Waiting()
         #: by site, keys that the vector does not cover, or that have just expired
@@ -164,8 +169,12 @@ class TombstoneCollection:
     def __len__(self) -> int:
         return len(self._waiting) + sum(map(len, self._aside.values())) + sum(map(len, self._again))
 
+    def waits(self, record: bytes) -> bool:
+        """True if this record, live as it may be, holds what goes by proof."""
+        return is_prunable(record) or bool(self.former.orphans(record))
+
     def add(self, key: str, arrived: int) -> None:
-        """A tombstone has come into the store, or an entry there has expired."""
+        """A tombstone has come into the store, an entry there has expired, or a record `waits`."""
         self._waiting.add(key, arrived)
 
     def discard(self, key: str, record: bytes) -> None:
@@ -180,9 +189,10 @@ class TombstoneCollection:
             for batch in self._again:
                 batch.pop(key, None)
 
-    def begin_life(self, arrived: int) -> None:
+    def begin_life(self, arrived: int, former: int) -> None:
         """All that waits arrived just now, since the clock of this life is another one: nobody has
-        confirmed anything of it."""
+        confirmed anything of it. `former`: the life until now."""
+        self.former.begin_life(former)
         keys = self._waiting.keys()
         for batch in [*self._aside.values(), *self._again]:
             keys += batch
@@ -255,7 +265,7 @@ class TombstoneCollection:
         return self._sort(looked, wall_ms, more=bool(looked))
 
     def _sort(self, looked: list[tuple[str, int]], wall_ms: int, *, more: bool) -> Ripe:
-        ripe = Ripe([], [], more)
+        ripe = Ripe([], [], [], more)
         for key, arrived in looked:
             record = self._store[key]
             if arrived <= self.confirmed:
@@ -266,6 +276,9 @@ class TombstoneCollection:
                 if typed is not None:
                     ripe.pruned.append((key, typed))
                     continue
+                orphans = self._proved_orphans(record, wall_ms)
+                if orphans:
+                    ripe.orphaned.append((key, orphans))
             self._put_aside(self._site_of(record, wall_ms), key, arrived)
         if len(self._looked) > len(self._aside) + BATCH:
             self._looked = {site: self._looked[site] for site in self._aside}
@@ -292,6 +305,10 @@ class TombstoneCollection:
         typed = decode(record)
         left, _ = prune(typed, lambda dot: self.knows_about(version_of_dot(dot), wall_ms))
         return None if left is typed else left
+
+    def _proved_orphans(self, record: bytes, wall_ms: int) -> list[bytes]:
+        dots = self.former.orphans(record) if self.former.has_exchanged else []
+        return [dot for dot in dots if self.knows_about(version_of_dot(dot), wall_ms)]
 
     def may_drop(self, record: bytes, wall_ms: int) -> bool:
         """True if this replica may drop a tombstone, as far as its own context is concerned."""

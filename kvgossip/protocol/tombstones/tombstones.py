@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from kvgossip.config import Config
@@ -68,7 +68,7 @@ from kvgossip.protocol.tombstones.fact import Fact, Kind, encoded, fact_timestam
 from kvgossip.protocol.tombstones.set_back import SetBack
 from kvgossip.protocol.tombstones.typed_drops import TypedDrops
 from kvgossip.protocol.tombstones.vouching import GatewayWord
-from kvgossip.protocol.typed.body import is_prunable, versions_in
+from kvgossip.protocol.typed.body import versions_in
 
 ROUND_SETTLINGS = 5
 # so that none has collected anything since: what tables move to lies well only where the rest has
@@ -110,9 +110,7 @@ class Tombstones:
     ) -> None:
         self.context = CausalContext(site)
         self._drift_ms = int(config.clock_drift_max_s * 1000)
-        self.collecting = TombstoneCollection(
-            store, self.context, config.forget_after_s, self._drift_ms
-        )
+        self.collecting = TombstoneCollection(config, store, self.context, self._drift_ms)
         self._members, self.set_back = members, set_back
         self.drops = Drops(
             store,
@@ -129,13 +127,10 @@ class Tombstones:
         self._clocks = clocks
         self.expiry = Expiry(store, clocks, self._drift_ms, outbox, self._expired, self._revived)
         self.typed_drops = TypedDrops(
-            store,
-            self.context,
-            self.collecting,
-            self.drops,
-            outbox,
-            self._left,
+            store, self.context, self.collecting, self.drops, outbox, self._left
         )
+        #: writes that take over these dots of former lives under a key (former_lives.py)
+        self.adopt: Callable[[str, Sequence[bytes], Now], object] = lambda key, dots, now: None
         self._gateway = config.gateway
         self._word = GatewayWord(self._confirmed_behind)
         #: how long a round of collection takes at least
@@ -213,11 +208,11 @@ class Tombstones:
         new = self._store.record(key)
         if new is None:
             self._members.cool(key)
-        elif is_dead(new) or self._store.is_expired(key) or is_prunable(new):
+        elif is_dead(new) or self._store.is_expired(key) or self.collecting.waits(new):
             self._wait(key, now)
 
     def _holds(self, key: str, record: bytes, now: Now) -> None:
-        if is_dead(record) or is_prunable(record):
+        if is_dead(record) or self.collecting.waits(record):
             self._wait(key, now)
         if may_expire(record) and not is_dead(record):
             self.expiry.holds(key, record, now)
@@ -235,7 +230,7 @@ class Tombstones:
 
     def _revived(self, key: str, record: bytes) -> None:
         self.collecting.discard(key, record)
-        if is_prunable(record):
+        if self.collecting.waits(record):
             self._wait_on(key)
 
     def _wait_on(self, key: str) -> None:
@@ -261,8 +256,9 @@ class Tombstones:
     def begin_life(self, site: int, lost: int) -> None:
         """From now on this is the life `site`: nothing that members held for the one before
         counts."""
+        former = self.context.site
         self.context.begin_life(site, lost)
-        self.collecting.begin_life(self._arrive())
+        self.collecting.begin_life(self._arrive(), former)
         self._word.begin_life()
 
     def learn(self, facts: Sequence[Fact], peer: str, now: Now) -> bool:
@@ -279,6 +275,7 @@ class Tombstones:
         self._counters["facts_from_the_future"] += from_the_future
         ended = self.collecting.end_gaps(now.wall_ms).to_bytes(8, "big")
         believed = [fact for fact in believed if fact[16] != Kind.GAP or fact[:8] >= ended]
+        self.collecting.former.has_exchanged = True
         self.drops.confirm(believed, peer)
         if self.context.join(believed, present) and self._gateway:
             seen, clock = self.context.seen, self.clock()
@@ -339,6 +336,8 @@ class Tombstones:
             self.drops.drop(key)
         for key, left in ripe.pruned:
             self.typed_drops.prune(key, left, now)
+        for key, dots in ripe.orphaned:
+            self.adopt(key, dots, now)
         if ripe.keys:
             self._tidy_s = now.monotonic_s + TIDY_ROUNDS * self._round_s
         self._counters["certificates_collected"] += len(ripe.keys)
@@ -361,7 +360,7 @@ class Tombstones:
     def loaded(self, key: str, record: bytes) -> None:
         """The store has taken this from the disk. The first tick does what is to be done about
         it."""
-        if is_dead(record) or is_prunable(record):
+        if is_dead(record) or self.collecting.waits(record):
             self._wait_on(key)
         if may_expire(record) and not is_dead(record):
             self.expiry.loaded(key, record)

@@ -12,9 +12,10 @@ whose subtotal was taken from its store on a false word begins with nought, and 
 hold of it is lost.
 
 Subtotals grow in number with every life that counts. A node takes over those of its own former
-lives: it adds them to its own, and supersedes them, by a write like any other one. Nobody else may,
-or two would count them; and it may do so only by proof (as in `prune`), once nothing of that life
-can be under way that is newer than what is here: that would hold the same again.
+lives (tombstones/former_lives.py): it adds them to its own, and supersedes them, by a write like
+any other one. Nobody else may, or two would count them; and it may do so only by proof (as in
+`prune`), once nothing of that life can be under way that is newer than what is here: that would
+hold the same again. Who deletes at that moment has not seen that write, and it lives.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def add(
     return write(record, dot, [payload_of(total_of(own) + amount)], own)
 
 
-def is_own(value: bytes, dot: bytes, adopted: Container[bytes]) -> bool:
+def is_own(value: bytes, dot: bytes, adopted: Container[bytes] = ()) -> bool:
     """True if the life that writes this dot changes the subtotal that this value is."""
     return value[8:DOT_BYTES] == dot[8:] or value[:DOT_BYTES] in adopted
 

@@ -44,6 +44,14 @@ def add(amount: int) -> Edit:
     return Edit(counter.TYPE, lambda record, dot: counter.add(record, dot, amount))
 
 
+def adopt(type_: str, dots: Iterable[bytes]) -> Edit:
+    """Take over these subtotals of former lives of this node."""
+    adopted = list(dots)
+    if type_ == counter.TYPE:
+        return Edit(type_, lambda record, dot: counter.add(record, dot, 0, adopted))
+    return Edit(type_, lambda record, dot: field_map.adopt(record, dot, adopted))
+
+
 def add_elements(elements: Iterable[str]) -> Edit:
     """To a set."""
     given = _listed(elements)

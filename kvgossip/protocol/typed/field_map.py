@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from kvgossip.errors import BadPartError, OtherTypeError
+from kvgossip.protocol.model.ordered_set import OrderedSet
 from kvgossip.protocol.typed.add_wins_set import check_text
 from kvgossip.protocol.typed.counter import check_subtotal, is_own
 from kvgossip.protocol.typed.extremum import check_number
@@ -55,16 +56,31 @@ def set_fields(record: TypedRecord, dot: bytes, fields: Mapping[str, Scalar]) ->
     return write(record, dot, payloads, parts)
 
 
-def add_to_counter(
-    record: TypedRecord, dot: bytes, field: str, amount: int, adopted: Container[bytes] = ()
-) -> TypedRecord:
+def add_to_counter(record: TypedRecord, dot: bytes, field: str, amount: int) -> TypedRecord:
     """Raises OtherTypeError where the field is another kind, and as counter.add."""
     parts = _parts_of_kind(record, field, COUNTER)
-    own = [part for part in parts if is_own(part.value, dot, adopted)]
+    own = [part for part in parts if is_own(part.value, dot)]
     subtotal = _total(own) + amount
     check_subtotal(subtotal)
     superseded = [part.value for part in own] + _of_other_kinds(record, field, COUNTER)
     return write(record, dot, [_encode((field, COUNTER, subtotal))], superseded)
+
+
+def adopt(record: TypedRecord, dot: bytes, adopted: Container[bytes]) -> TypedRecord:
+    """As counter.add of nought, for each field with such subtotals. Raises as that."""
+    own: dict[str, list[_Part]] = {}
+    fields: OrderedSet[str] = OrderedSet()
+    for value in subtotals(record):
+        if is_own(value, dot, adopted):
+            field, kind, content = _decode(value[DOT_BYTES:])
+            own.setdefault(field, []).append(_Part(value, kind, content))
+            if value[:DOT_BYTES] in adopted:
+                fields.add(field)
+    payloads: list[bytes] = []
+    for field in fields:
+        check_subtotal(_total(own[field]))
+        payloads.append(_encode((field, COUNTER, _total(own[field]))))
+    return write(record, dot, payloads, [part.value for field in fields for part in own[field]])
 
 
 def add_elements(
@@ -118,6 +134,18 @@ def held_by_later(values: Iterable[bytes]) -> list[bytes]:
                     stale.append(latest[site, field])
                 latest[site, field] = value
     return stale
+
+
+def subtotals(record: TypedRecord) -> list[bytes]:
+    """Its values that are subtotals of counters, of fields that are shown as such."""
+    kinds: dict[str, int] = {}
+    found: list[tuple[str, bytes]] = []
+    for value in record.live:
+        field, kind, _ = _decode(value[DOT_BYTES:])
+        kinds[field] = kind
+        if kind == COUNTER:
+            found.append((field, value))
+    return [value for field, value in found if kinds[field] == COUNTER]
 
 
 def fields_of(record: TypedRecord) -> dict[str, Scalar | frozenset[str]]:
