@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from kvgossip.api.access.rights import Access, Caller, Scope
 from kvgossip.api.http.errors import RequestError
@@ -199,17 +199,15 @@ class Keys:
                 return Reply(self._failed(key, current), None)
         written = self._node.begin_edit(key, edit)
         record = self._live(key) if written is None else written.record
-        may_read = caller.may_read(Scope(key))
-        document = {
-            "key": key,
-            "version": None if record is None else version_in(record),
-            "type": edit.type,
-            "value": None if record is None or not may_read else json_of(decode(record)),
-        }
+        document = {"key": key, **_shown(key, record, edit.type, caller)}
         head = "" if record is None else record_lines(record)
         head += CHECKED_HERE if condition is not None else ""
         durable = self._node.kept() if written is None else written.durable
         return Reply(self._answers.json(200, document, head), durable, written)
+
+    def edited(self, key: str, edit: Edit, record: bytes | None, caller: Caller) -> dict[str, Any]:
+        """What this key of a batch holds after its edit, which made this record, if any."""
+        return _shown(key, self._live(key) if record is None else record, edit.type, caller)
 
     def _live(self, key: str) -> bytes | None:
         """What a condition is about. Raises NotSettledError where this node cannot know it."""
@@ -240,6 +238,15 @@ class Keys:
         }
         head = "" if record is None else record_lines(record)
         return self._answers.json(412, document, head + CHECKED_HERE)
+
+
+def _shown(key: str, record: bytes | None, type_: str, caller: Caller) -> dict[str, Any]:
+    may_read = caller.may_read(Scope(key))
+    return {
+        "version": None if record is None else version_in(record),
+        "type": type_,
+        "value": None if record is None or not may_read else json_of(decode(record)),
+    }
 
 
 def _tag(record: bytes | None) -> str | None:

@@ -186,7 +186,7 @@ class ApiServer:
                 KeyRoutes(node, self._keys, answers),
                 EditRoutes(node, self._keys, answers),
                 FolderRoutes(node, answers),
-                BatchRoutes(node, answers),
+                BatchRoutes(node, self._keys, answers),
                 HistoryRoutes(node, answers),
                 ConflictRoutes(node, answers),
                 StoryRoutes(node, answers),

@@ -51,7 +51,7 @@ from kvgossip.protocol.pools.shared import Shared
 from kvgossip.protocol.rumors.batches import Batches
 from kvgossip.protocol.saved_state import clock_fact
 from kvgossip.protocol.store.capacity import Capacity
-from kvgossip.protocol.typed.edit import Edit
+from kvgossip.protocol.typed.edit import Edit, KeyEdit
 from kvgossip.protocol.wire.keyring import Keyring, keyring_of
 from kvgossip.protocol.wire.message import KeyringAction
 from kvgossip.protocol.writes import BatchWritten, Restored, Writes, Written
@@ -157,7 +157,7 @@ class Replica:
         """Write to a typed key. Raises as `put`, and what the edit raises."""
         return Written(self._writes.edit(key, edit, now), self._drain(now))
 
-    def batch(self, writes: Sequence[Writing], now: Now) -> BatchWritten:
+    def batch(self, writes: Sequence[Writing | KeyEdit], now: Now) -> BatchWritten:
         """Write them all, as one (rumors/batches.py). Raises as `put`, and BadBatchError."""
         return BatchWritten(self._writes.batch(writes, now), self._drain(now))
 

@@ -27,7 +27,6 @@ from kvgossip.protocol.effect import Effect
 from kvgossip.protocol.merging import BACKUP, CLIENT, Outcome
 from kvgossip.protocol.model.conflicts import parent_of
 from kvgossip.protocol.model.entry import (
-    MUST_GO,
     PARENT_BYTES,
     TYPED,
     Version,
@@ -44,18 +43,16 @@ from kvgossip.protocol.model.key import check_key
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.write import Writing, check_batch, check_write
 from kvgossip.protocol.store.capacity import Capacity
+from kvgossip.protocol.store.key_types import KeyTypes
 from kvgossip.protocol.typed import edit as edits
 from kvgossip.protocol.typed import siblings
 from kvgossip.protocol.typed.anew import anew
 from kvgossip.protocol.typed.body import BODY_FORMAT, decode, encode, shown_type, type_in
 from kvgossip.protocol.typed.defaults import (
     DEFAULTS_PREFIX,
-    OWN_PREFIX,
-    PLAIN,
     check_default,
-    default_in,
 )
-from kvgossip.protocol.typed.edit import Edit
+from kvgossip.protocol.typed.edit import Edit, KeyEdit
 from kvgossip.protocol.typed.typed_record import Seen, TypedRecord, dot_of, empty
 
 BACKUP_AHEAD_MS = 1000
@@ -97,6 +94,7 @@ class Writes:
         self._config, self._context, self._hlc = config, data.tombstones.context, data.hlc
         self._store, self._merging, self._clock_guard = data.store, data.merging, data.clock_guard
         self._capacity, self._set_back = capacity, data.set_back
+        self._types = KeyTypes(self._store)
         self._check_types = check_types
         data.tombstones.adopt = self._adopt
         #: from now on none is taken
@@ -131,7 +129,7 @@ class Writes:
             seen = b"" if after is None else self._see_version(key, after, now)
             record = self._record(now, key, value, content_type, ttl_s, flags, seen)
         except OtherTypeError:
-            if after is not None or self._type_for(key) != siblings.TYPE:
+            if after is not None or self._types.type_for(key) != siblings.TYPE:
                 raise
             return self._put_sibling(key, value, now, content_type, ttl_s, flags)
         self._merging.take(key, record, now, CLIENT)
@@ -146,10 +144,7 @@ class Writes:
         ttl_s: float | None,
         flags: int,
     ) -> bytes:
-        wall_ms = now.wall_ms
-        expires_ms = None if ttl_s is None else wall_ms + int(ttl_s * 1000)
-        edit = edits.put_sibling(value, content_type, flags, expires_ms, wall_ms=wall_ms)
-        record = self.edit(key, edit, now)
+        record = self.edit(key, _sibling(value, content_type, ttl_s, flags, now), now)
         assert record is not None, "to put a sibling always writes"
         return record
 
@@ -172,19 +167,26 @@ class Writes:
         """The typed record that was written; None where nothing was to be done."""
         check_key(key)
         self._check_may_write(now)
+        record = self._edited(key, edit, now)
+        if record is None:
+            return None
+        self._capacity.check_all([(key, record)])
+        self._take_edited(key, record, now)
+        return record
+
+    def _edited(self, key: str, edit: Edit, now: Now) -> bytes | None:
+        """The record after this edit, which nobody has yet; None where nothing is to be done."""
         self._check_types(BODY_FORMAT)
         here = self._typed(key, edit.type)
         if edit.context:
             self._see(edit.context, now)
         timestamp = self._hlc.tick(now.wall_ms)
         new = edit.apply(here, dot_of(Version(timestamp, self._context.site)))
-        if new is here:
-            return None
-        record = _encoded(new)
-        self._capacity.check_all([(key, record)])
-        self._context.wrote(timestamp)
+        return None if new is here else _encoded(new)
+
+    def _take_edited(self, key: str, record: bytes, now: Now) -> None:
+        self._context.wrote(timestamp_in(record))
         self._merging.take(key, record, now, CLIENT)
-        return record
 
     def _adopt(self, key: str, dots: Sequence[bytes], now: Now) -> None:
         """Take over these subtotals of former lives of this node, which are proved. Where no write
@@ -208,31 +210,12 @@ class Writes:
             )
         return empty(type_, parent_of(old, self._context.own))
 
-    def _type_for(self, key: str) -> str | None:
-        """The type of the key where it is live, or else the one that keys of its prefix get; None:
-        it is a plain one, or of an unknown type."""
-        record = self._store.record(key)
-        if record is not None and not self._store.is_deleted_or_expired(key, record):
-            return type_in(record)
-        return self._default_for(key)
-
-    def _default_for(self, key: str) -> str | None:
-        """The type that a new key gets by its prefix; None: it is a plain one. Raises
-        OtherTypeError."""
-        if key.startswith(OWN_PREFIX):
-            return None
-        place = self._store.live_keys.longest_start_of(DEFAULTS_PREFIX + key, DEFAULTS_PREFIX)
-        if place is None:
-            return None
-        type_ = default_in(place, self._store.value(place) or b"")
-        return None if type_ == PLAIN else type_
-
     def _see_version(self, key: str, version: Version, now: Now) -> bytes:
         """What a client has read of a plain key: from now on writes of this node are newer. The
         parent of the next one, which is newer. Raises BadContextError, and OtherTypeError."""
         record = self._store.record(key)
         if record is not None and record[0] & TYPED:
-            self._check_plain(key, record)
+            self._types.check_plain(key, record)
         dot = dot_of(version)
         self._see({dot[8:]: dot[:8]}, now)
         return b"" if dot[8:] == self._context.own else dot[:PARENT_BYTES]
@@ -251,21 +234,47 @@ class Writes:
         if seen is not None and not self._context.covers_dot(seen + self._context.own):
             self._set_back.found(int.from_bytes(seen, "big"), "", now)
 
-    def batch(self, writes: Sequence[Writing], now: Now) -> dict[str, bytes]:
-        """The records by key, without those of deletes of nothing."""
-        check_batch(writes, self._config)
-        for each in writes:
+    def batch(self, parts: Sequence[Writing | KeyEdit], now: Now) -> dict[str, bytes]:
+        """The records by key, without those of deletes of nothing, and of edits that change
+        nothing. Typed records come first, each by itself, since a peer may take a part of one."""
+        given = [each for each in parts if isinstance(each, Writing)]
+        asked = [each for each in parts if isinstance(each, KeyEdit)]
+        check_batch(given, [each.key for each in asked], self._config)
+        for each in given:
             if each.value is not None and each.key.startswith(DEFAULTS_PREFIX):
                 check_default(each.value)
         self._check_may_write(now)
-        self._capacity.check_all((each.key, each.value or b"") for each in writes)
-        made = [each for each in writes if each.value is not None or self._is_live(each.key)]
-        pairs = tuple((each.key, self._record(now, *each)) for each in made)
+        made = [each for each in given if each.value is not None or self._is_live(each.key)]
+        also = {each.key: self._edit_for(each, now) for each in made}
+        plain = [each for each in made if also[each.key] is None]
+        edited = [
+            (key, record)
+            for key, edit in (*asked, *also.items())
+            if edit is not None and (record := self._edited(key, edit, now)) is not None
+        ]
+        self._capacity.check_all([*edited, *((each.key, each.value or b"") for each in plain)])
+        for key, record in edited:
+            self._take_edited(key, record, now)
+        pairs = tuple((each.key, self._record(now, *each)) for each in plain)
         if len(pairs) == 1:
             self._merging.take(*pairs[0], now, CLIENT)
         elif pairs:
             self._merging.take_batch(pairs, pairs, now, CLIENT)
-        return dict(pairs)
+        return dict([*edited, *pairs])
+
+    def _edit_for(self, write: Writing, now: Now) -> Edit | None:
+        """What `put` and `delete` make of a write to a typed key; None of a plain one. Raises
+        OtherTypeError."""
+        try:
+            self._types.parent(write.key, self._context.own, write.value is not None)
+        except OtherTypeError:
+            type_ = self._types.type_for(write.key)
+            if write.value is None and type_ is not None:
+                return edits.delete(type_)
+            if write.value is None or type_ != siblings.TYPE:
+                raise
+            return _sibling(write.value, write.content_type, write.ttl_s, write.flags, now)
+        return None
 
     def restore(
         self, entries: Iterable[tuple[str, bytes]], now: Now, *, as_new: bool
@@ -303,7 +312,7 @@ class Writes:
                 edit = Edit(type_, lambda here, dot: anew(here, dot, decode(record)))
                 self.edit(key, edit, now)
                 return Outcome.NEWS
-            parent = self._parent(key, False)
+            parent = self._types.parent(key, self._context.own, False)
         except (BadPartError, OtherTypeError, ValueTooLargeError):
             return Outcome.REFUSED
         version = self._version(now)
@@ -322,7 +331,7 @@ class Writes:
     ) -> bytes:
         """`seen`: as much of a version as a parent has, that the writer had besides what is
         here."""
-        parent = self._parent(key)
+        parent = self._types.parent(key, self._context.own)
         if seen > parent:
             parent = seen
         version = self._version(now)
@@ -333,36 +342,6 @@ class Writes:
             latest_ms = now.wall_ms + self._hlc.drift_max_ms
             expires_ms = min(milliseconds_of(version.timestamp), latest_ms) + int(ttl_s * 1000)
         return make_record(version, value, content_type, expires_ms, flags, parent)
-
-    def _parent(self, key: str, by_default: bool = True) -> bytes:
-        """That of a plain write of this key. Raises OtherTypeError where a typed one is live, and,
-        where `by_default` says so, for a new key whose prefix has another type."""
-        replaced = self._store.record(key)
-        if replaced is None:
-            if by_default:
-                self._check_default(key)
-            return b""
-        first = replaced[0]
-        if first & MUST_GO and by_default and self._store.is_deleted_or_expired(key, replaced):
-            self._check_default(key)
-        if first & TYPED:
-            self._check_plain(key, replaced)
-        return parent_of(replaced, self._context.own)
-
-    def _check_default(self, key: str) -> None:
-        type_ = self._default_for(key)
-        if type_ is not None:
-            raise OtherTypeError(
-                f"new keys of this prefix are each a {type_}, and no plain value",
-                f"write as that type asks, or change {DEFAULTS_PREFIX}PREFIX",
-            )
-
-    def _check_plain(self, key: str, replaced: bytes) -> None:
-        if not self._store.is_deleted_or_expired(key, replaced):
-            raise OtherTypeError(
-                f"the key holds {shown_type(replaced)}, and no plain value",
-                "delete it first, or write as its type asks",
-            )
 
     def _version(self, now: Now) -> Version:
         """That of the next write."""
@@ -378,6 +357,13 @@ class Writes:
         if self._ended:
             raise LocalError("this node is leaving", "write to another node")
         self._clock_guard.check(now)
+
+
+def _sibling(
+    value: bytes, content_type: str | None, ttl_s: float | None, flags: int, now: Now
+) -> Edit:
+    expires_ms = None if ttl_s is None else now.wall_ms + int(ttl_s * 1000)
+    return edits.put_sibling(value, content_type, flags, expires_ms, wall_ms=now.wall_ms)
 
 
 def _encoded(record: TypedRecord) -> bytes:

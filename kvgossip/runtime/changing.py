@@ -13,7 +13,7 @@ from kvgossip.protocol.merging import Outcome
 from kvgossip.protocol.model.entry import Entry, Version
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.typed import extremum
-from kvgossip.protocol.typed.edit import Edit
+from kvgossip.protocol.typed.edit import Edit, KeyEdit
 from kvgossip.runtime.disk.quarantine import Quarantine
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
 from kvgossip.runtime.reading import Reading
@@ -178,16 +178,17 @@ class Changing(Reading):
 
     # -- many keys --------------------------------------------------------------------------------
 
-    async def batch(self, writes: Sequence[Writing]) -> list[Entry | None]:
+    async def batch(self, writes: Sequence[Writing | KeyEdit]) -> list[Entry | None]:
         """Make these writes as one: with consecutive versions, in one commit, and every node that
-        hears of them shows all or none.
-        Returns the entries in their order, None for a delete of nothing. At most 256 writes and
-        `message_bytes_max` bytes, each key once. Durable, and raises, as `put`; and BadBatchError,
-        then nothing was written.
+        hears of them shows all or none; but what goes to a key whose writes are merged, as a
+        KeyEdit does, may be shown there sooner or later than the rest.
+        Returns the entries in their order, None for what changes nothing. At most 256 writes and
+        `message_bytes_max` bytes, each key once. Durable, and raises, as `put` and `edit`; and
+        BadBatchError, then nothing was written.
         """
         return await self._open.writes.batch(writes)
 
-    def begin_batch(self, writes: Sequence[Writing]) -> Batch:
+    def begin_batch(self, writes: Sequence[Writing | KeyEdit]) -> Batch:
         """As `batch`, without waiting for anything. Raises as `begin_put` and `batch`."""
         return self._open.writes.begin_batch(writes)
 

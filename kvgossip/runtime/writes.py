@@ -32,7 +32,7 @@ from kvgossip.protocol.model.write import Writing, check_write
 from kvgossip.protocol.typed import edit as edits
 from kvgossip.protocol.typed.body import shown_type, type_in
 from kvgossip.protocol.typed.context_token import parse_token
-from kvgossip.protocol.typed.edit import Edit
+from kvgossip.protocol.typed.edit import Edit, KeyEdit
 from kvgossip.protocol.typed.views import view_of
 from kvgossip.runtime.driver import Driver
 from kvgossip.runtime.pending.write_acks import AckedWrite, OnAck
@@ -204,7 +204,7 @@ class Writes:
 
     # -- many keys --------------------------------------------------------------------------------
 
-    def begin_batch(self, writes: Sequence[Writing]) -> Batch:
+    def begin_batch(self, writes: Sequence[Writing | KeyEdit]) -> Batch:
         driver = self._driver
         now = driver.clocks()
         driver.check_load(now)
@@ -212,7 +212,7 @@ class Writes:
         driver.do(effects, now)
         return Batch(records, self.durable() if records else None)
 
-    async def batch(self, writes: Sequence[Writing]) -> list[Entry | None]:
+    async def batch(self, writes: Sequence[Writing | KeyEdit]) -> list[Entry | None]:
         await self.admit()
         batch = self.begin_batch(writes)
         if batch.durable is not None:

@@ -23,7 +23,7 @@ from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.peer import PoolKind
 from kvgossip.protocol.model.write import Writing
 from kvgossip.protocol.replica import Replica
-from kvgossip.protocol.typed.edit import Edit
+from kvgossip.protocol.typed.edit import Edit, KeyEdit
 from kvgossip.protocol.writes import BatchWritten, Written
 
 
@@ -94,7 +94,7 @@ class Recorded(Replica):
         self._keep("edit", key, edit, now)
         return super().edit(key, edit, now)
 
-    def batch(self, writes: Sequence[Writing], now: Now) -> BatchWritten:
+    def batch(self, writes: Sequence[Writing | KeyEdit], now: Now) -> BatchWritten:
         self._keep("batch", writes, now)
         return super().batch(writes, now)
 

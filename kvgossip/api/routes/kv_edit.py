@@ -46,7 +46,7 @@ class EditBody(msgspec.Struct, forbid_unknown_fields=True):
     field: str | None = None
 
 
-_VERBS = ("add", "remove", "set", "unset", "max", "min")
+VERBS = ("add", "remove", "set", "unset", "max", "min")
 _MERGED = {
     **named("Edited", key=TEXT, version=or_null(VERSION), type=TEXT),
     "properties": {
@@ -96,7 +96,7 @@ class EditRoutes(Family):
 
 def edit_of(body: EditBody) -> Edit:
     """Raises RequestError(400) unless this asks for one thing."""
-    asked = [name for name in _VERBS if getattr(body, name) is not None]
+    asked = [name for name in VERBS if getattr(body, name) is not None]
     if len(asked) != 1 or (body.field is not None and asked[0] not in ("add", "remove")):
         raise RequestError(400, "the body does not ask for one thing", HINT)
     if body.field is not None:

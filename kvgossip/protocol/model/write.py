@@ -35,15 +35,17 @@ def check_write(key: str, value: bytes, content_type: str | None, config: Config
         )
 
 
-def check_batch(writes: Sequence[Writing], config: Config) -> None:
+def check_batch(writes: Sequence[Writing], edited: Sequence[str], config: Config) -> None:
     """Raises as `check_write` of its parts, LocalError for a bad ttl or flags, and
-    BadBatchError. A batch of one is a put, and may be as long as one."""
-    if not 0 < len(writes) <= BATCH_ENTRIES_MAX:
-        raise BadBatchError(
-            f"a batch of {len(writes)} writes", f"1 to {BATCH_ENTRIES_MAX} are taken"
-        )
-    if len({each.key for each in writes}) < len(writes):
+    BadBatchError. A batch of one is a put, and may be as long as one. `edited`: the keys of its
+    other parts."""
+    keys = [*edited, *(each.key for each in writes)]
+    if not 0 < len(keys) <= BATCH_ENTRIES_MAX:
+        raise BadBatchError(f"a batch of {len(keys)} writes", f"1 to {BATCH_ENTRIES_MAX} are taken")
+    if len({*keys}) < len(keys):
         raise BadBatchError("a batch writes a key twice", "leave all but its last write out")
+    for key in edited:
+        check_key(key)
     for each in writes:
         check_write(each.key, each.value or b"", each.content_type, config)
         check_ttl(each.ttl_s)

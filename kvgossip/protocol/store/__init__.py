@@ -2,6 +2,7 @@
 
 store        the only owner of entries
 capacity     how large it may become by writes of clients
+key_types    the type of a key, or of a new one by its prefix
 hash_table   records by key, in many small dicts
 sorted_keys  the live keys in order
 digest       fingerprints of all entries, combined level by level

@@ -20,6 +20,13 @@ class Edit(NamedTuple):
     context: Seen | None = None
 
 
+class KeyEdit(NamedTuple):
+    """An edit of this key, as a part of a batch."""
+
+    key: str
+    edit: Edit
+
+
 def put_sibling(
     value: bytes,
     content_type: str | None = None,

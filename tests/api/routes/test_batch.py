@@ -124,6 +124,16 @@ async def test_each_put_of_a_batch_has_its_own_time_to_live_flags_and_content_ty
         ([{"put": "x", "value": "1"}, {"get": ""}], 400),
         ([{"put": "x", "value": "1"}, {"put": "y", "value": "1", "content_type": "\n"}], 400),
         ([{"put": "x", "value": "1"}, {"delete": "x"}], 400),
+        ([{"put": "x", "value": "1"}, {"edit": "x", "add": 1}], 400),
+        ([{"put": "x", "value": "1"}, {"edit": "y"}], 400),
+        ([{"put": "x", "value": "1"}, {"edit": "y", "add": 1, "max": 1}], 400),
+        ([{"put": "x", "value": "1"}, {"edit": "y", "add": 1, "value": "1"}], 400),
+        ([{"put": "x", "value": "1"}, {"edit": "y", "add": "1"}], 400),
+        ([{"put": "x", "value": "1"}, {"edit": "y", "add": 2**63}], 400),
+        ([{"put": "x", "value": "1"}, {"edit": "y", "add": []}], 400),
+        ([{"put": "x", "value": "1", "add": 1}], 400),
+        ([{"get": "x", "field": "f"}], 400),
+        ([{"put": "x", "value": "1"}, {"edit": "../y", "add": 1}], 400),
         ([{"put": "x", "value": "1"}, {"put": "y", "value": "v" * 3000}], 413),
         ([{"put": f"x{number}", "value": "1"} for number in range(300)], 400),
     ],
@@ -135,6 +145,41 @@ async def test_a_part_that_does_not_fit_refuses_the_whole(
     assert reply.status == status, reply.body
     assert reply.json["hint"]
     assert served.node.list() == []
+
+
+async def test_what_is_merged_is_edited_among_the_rest_all_of_it_or_nothing(
+    served: Served,
+) -> None:
+    await served.call("POST", "/kv/hits", b'{"add": 2}')
+    await served.call("PUT", "/kv/cart?type=siblings", b"tea")
+    reply = await served.call(
+        "POST",
+        "/batch",
+        body(
+            {"put": "a", "value": "1"},
+            {"edit": "hits", "add": 3},
+            {"edit": "tags", "add": ["x", "y"]},
+            {"edit": "cfg", "set": {"f": 1}},
+            {"put": "cart", "value": "milk"},
+            {"get": "hits"},
+        ),
+    )
+    assert reply.status == 200, reply.body
+    a, hits, tags, cfg, cart, got = reply.json["results"]
+    assert [each["type"] for each in (hits, tags, cfg)] == ["counter", "set", "map"]
+    assert [each["value"] for each in (hits, tags, cfg)] == [5, ["x", "y"], {"f": 1}]
+    assert got["value"] == "2"
+    assert a["version"]
+    assert cart["version"]
+    assert len(served.node.siblings("cart").values) == 2
+    part = body({"edit": "hits", "add": 1}, {"edit": "a", "add": 1})
+    assert (await served.call("POST", "/batch", part)).status == 409
+    assert served.node.get("hits") == b"5"
+    same = await served.call("POST", "/batch", body({"edit": "tags", "remove": ["z"]}))
+    assert same.json["results"] == [tags]
+    gone = await served.call("POST", "/batch", body({"delete": "hits"}, {"delete": "cart"}))
+    assert all(each["version"] for each in gone.json["results"])
+    assert (served.node.get("hits"), served.node.get("cart")) == (None, None)
 
 
 async def test_a_batch_is_no_request_of_a_foreign_page(served: Served) -> None:
