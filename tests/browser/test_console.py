@@ -290,3 +290,56 @@ async def test_a_member_that_is_killed_is_shown_as_dead_and_then_that_nobody_ans
     await asyncio.to_thread(world.agents[0].kill)
     await page.wait_for_selector(".pill:has-text('no answer')")
     await page.context.close()
+
+
+async def test_what_is_merged_is_shown_as_what_it_is_and_edited_so(
+    browser: Browser, world: World
+) -> None:
+    edits = {
+        "hits": {"add": 9007199254740993},
+        "tags": {"add": ["blue"]},
+        "limits": {"set": {"rate": 10, "name": "x"}},
+    }
+    for key, edit in edits.items():
+        world.ask(f"/kv/typed/{key}", "POST", json.dumps(edit).encode())
+    for value in (b"tea", b"milk"):
+        world.ask("/kv/typed/cart?type=siblings", "PUT", value, Content_Type="text/plain")
+    page = await opened(browser, world, "#keys?in=typed%2F&key=typed%2Fhits")
+    await page.locator("pre.number", has_text="9007199254740993").wait_for()
+    assert await page.locator("text=roll back").count() == 0
+    await page.fill("[name=number]", "-1")
+    await page.click("button:has-text('Add')")
+    await page.locator("pre.number", has_text="9007199254740992").wait_for()
+    await page.click(".row:has-text('tags')")
+    await page.fill("[name=element]", "red & green")
+    await page.click("button:has-text('Add')")
+    await page.locator(".elements li", has_text="red & green").wait_for()
+    await page.click("[aria-label='Remove blue']")
+    await page.locator(".elements li", has_text="blue").wait_for(state="detached")
+    assert json.loads(world.ask("/kv/typed/tags")) == ["red & green"]
+    await page.click(".row:has-text('limits')")
+    await page.fill("[name=field]", "burst")
+    await page.fill("[name=content]", "50")
+    await page.click("button:has-text('Set')")
+    await page.locator(".fields tr", has_text="burst").wait_for()
+    await page.click("[aria-label='Unset name']")
+    await page.locator(".fields tr", has_text="name").wait_for(state="detached")
+    assert json.loads(world.ask("/kv/typed/limits")) == {"burst": 50, "rate": 10}
+    assert await violations(page) == []
+    await page.click(".row:has-text('cart')")
+    await page.locator(".siblings li", has_text="milk").wait_for()
+    assert await page.locator(".siblings li").count() == 2
+    assert await violations(page) == []
+    await page.locator(".siblings li", has_text="tea").get_by_text("Keep this one").click()
+    await page.locator(".siblings").wait_for(state="detached")
+    await page.locator("pre[aria-label=Value]", has_text="tea").wait_for()
+    assert world.ask("/kv/typed/cart") == b"tea"
+    await page.click("text=Edit")
+    await page.fill("textarea", "tea, milk")
+    await page.click("text=Save")
+    await page.locator("pre[aria-label=Value]", has_text="tea, milk").wait_for()
+    assert world.ask("/kv/typed/cart") == b"tea, milk"
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await page.click("text=Delete it on all nodes")
+    await page.wait_for_selector("text=There is no such key now")
+    await page.context.close()

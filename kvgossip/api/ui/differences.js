@@ -1,7 +1,7 @@
 // The keys that differ from one member: what each of the two has, why it stays so, and how to mend
 // it. The node asks the member when somebody asks; nothing here asks by itself.
 
-import { ask, command, json, keyPath, path } from './api.js'
+import { ask, command, json, keyPath, path, Refused } from './api.js'
 import { errorNote, h } from './dom.js'
 import { ago, ageOf, bytes, clock, count, duration, ms, number } from './format.js'
 import { shownText } from './keys/bytes.js'
@@ -99,7 +99,7 @@ export class Differences {
   }
 
   async here(key) {
-    const response = await ask(keyPath('kv', key), { also: [404], signal: this.signal })
+    const response = await ask(keyPath('kv', key), { also: [300, 404], signal: this.signal })
     return this.valueOf(response)
   }
 
@@ -110,16 +110,24 @@ export class Differences {
 
   async valueOf(response) {
     const data = new Uint8Array(await response.arrayBuffer())
-    if (!response.ok) return { data: null, version: null, type: null }
+    if (response.status === 404) return { data: null, version: null, type: null, kind: null }
     const { headers } = response
-    return { data, version: headers.get('KV-Version'), type: headers.get('Content-Type') }
+    const kind = headers.get('KV-Type')
+    return { kind, data, version: headers.get('KV-Version'), type: headers.get('Content-Type') }
   }
 
   // Write what one of the two has as a new version, which wins on all nodes; or delete it.
   write(key, side) {
     return this.act(async () => {
       const mine = await this.here(key)
-      const { data, type } = side === 'here' ? mine : await this.there(key)
+      const { data, type, kind } = side === 'here' ? mine : await this.there(key)
+      const merged = mine.kind ?? kind
+      if (merged)
+        throw new Refused(
+          409,
+          `${key} is a ${merged}: both sides are merged, and none is chosen`,
+          'exchange now; or edit it on the page of the key',
+        )
       this.holders = { by: [] }
       const options = { version: mine.version, body: data, type, wait: true }
       if (data === null) delete options.body

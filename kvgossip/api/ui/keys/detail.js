@@ -7,6 +7,7 @@ import { hex, pretty, shownText, textOf } from './bytes.js'
 import { drawDiff } from './diff.js'
 import { drawHolders, Editor, write } from './editor.js'
 import { drawStory, storyOf } from './story.js'
+import { MERGED, TypedValue } from './typed.js'
 
 const SHOWN_BYTES = 16 * 1024
 const SHORT_BYTES = 40
@@ -47,7 +48,7 @@ export class Detail {
     const { key, signal } = this
     try {
       const [response, page, past, lost] = await Promise.all([
-        ask(keyPath('kv', key), { also: [404], signal }),
+        ask(keyPath('kv', key), { also: [300, 404], signal }),
         json(path('kv', { prefix: key, limit: 1 }), { signal }),
         ask(keyPath('history', key), { also: [404], signal }),
         json(path('conflicts', { prefix: key }), { signal }),
@@ -55,13 +56,18 @@ export class Detail {
       const data = new Uint8Array(await response.arrayBuffer())
       const history = past.ok ? (await past.json()).versions : []
       if (key !== this.key) return
-      this.value = response.ok
-        ? {
-            data,
-            version: response.headers.get('KV-Version'),
-            type: response.headers.get('Content-Type') ?? '',
-          }
-        : null
+      const { headers } = response
+      this.value =
+        response.status === 404
+          ? null
+          : {
+              data,
+              version: headers.get('KV-Version'),
+              type: headers.get('Content-Type') ?? '',
+              kind: headers.get('KV-Type'),
+              context: headers.get('KV-Context'),
+              several: response.status === 300,
+            }
       this.entry = page.entries.find((each) => each.key === key) ?? null
       const conflicts = lost.conflicts.filter((each) => each.key === key)
       Object.assign(this, { history, conflicts, error: null, newer: false })
@@ -117,15 +123,17 @@ export class Detail {
   }
 
   editPresent() {
-    const { data, version, type } = this.value
+    const { data, version, context, type } = this.value
     const left = this.entry?.expires_ms
       ? Math.ceil((this.entry.expires_ms - Date.now()) / 1000)
       : null
-    this.edit({ key: this.key, version, text: textOf(data), type, ttl: left ? `${left}s` : '' })
+    const ttl = left ? `${left}s` : ''
+    this.edit({ key: this.key, version, context, text: textOf(data), type, ttl })
   }
 
   async remove() {
-    await this.act(() => write('DELETE', this.key, { version: this.value.version }))
+    const { version, context } = this.value
+    await this.act(() => write('DELETE', this.key, { version, context }))
     this.deleting = false
   }
 
@@ -152,7 +160,8 @@ export class Detail {
     await this.act(async () => {
       const { data, type } = await this.past(version)
       this.holders = { by: [] }
-      const options = { version: this.value?.version ?? null, body: data, type, wait: true }
+      const { version: present = null, context } = this.value ?? {}
+      const options = { version: present, context, body: data, type, wait: true }
       await write('PUT', this.key, options, (line) => {
         if (line.held_by && !Array.isArray(line.held_by)) this.holders.by.push(line.held_by)
         else this.holders.last = line
@@ -246,11 +255,17 @@ export class Detail {
     )
   }
 
+  // True of a key that is edited, and not written over.
+  get isMerged() {
+    return MERGED.includes(this.value?.kind)
+  }
+
   summary() {
-    const { data, type } = this.value,
+    const { data, type, kind } = this.value,
       left = this.entry?.expires_ms
     return [
-      type || 'no content type',
+      kind,
+      !this.isMerged && (type || 'no content type'),
       bytes(data.length),
       left && `expires in ${duration((left - Date.now()) / 1000)}`,
     ]
@@ -258,7 +273,25 @@ export class Detail {
       .join(', ')
   }
 
+  drawTyped() {
+    const act = (work) => this.act(work)
+    return [
+      new TypedValue(this.key, this.value, { act }).draw(),
+      h('div', { class: 'line' }, this.drawDelete()),
+    ]
+  }
+
+  drawDelete() {
+    return this.deleting
+      ? [
+          h('button', { class: 'bad', onclick: () => this.remove() }, 'Delete it on all nodes'),
+          h('button', { onclick: () => this.show({ deleting: false }) }, 'Keep it'),
+        ]
+      : h('button', { onclick: () => this.show({ deleting: true }) }, 'Delete')
+  }
+
   drawValue() {
+    if (this.isMerged || this.value.several) return this.drawTyped()
     const { data } = this.value,
       text = textOf(data),
       lines = pretty(text)
@@ -304,12 +337,7 @@ export class Detail {
           'Edit',
         ),
         h('button', { onclick: () => navigator.clipboard?.writeText(shown) }, 'Copy'),
-        this.deleting
-          ? [
-              h('button', { class: 'bad', onclick: () => this.remove() }, 'Delete it on all nodes'),
-              h('button', { onclick: () => this.show({ deleting: false }) }, 'Keep it'),
-            ]
-          : h('button', { onclick: () => this.show({ deleting: true }) }, 'Delete'),
+        this.drawDelete(),
       ),
     ]
   }
@@ -355,7 +383,8 @@ export class Detail {
             isOpen ? 'hide' : 'compare',
           ),
           ' ',
-          h('button', { class: 'plain', onclick: () => this.rollBack(version) }, 'roll back'),
+          !this.isMerged &&
+            h('button', { class: 'plain', onclick: () => this.rollBack(version) }, 'roll back'),
         ),
       isOpen && drawDiff(this.compared.text, this.value ? shownText(this.value.data) : ''),
     )

@@ -11,10 +11,15 @@ import { shownText } from './bytes.js'
 const WAIT = '30s'
 const LINES = 'application/x-ndjson'
 
-// PUT or DELETE under the condition that `version` is still there (null: that there is none).
-// `held(document)` gets each holder, and the answer at the end. Throws Refused.
-export async function write(method, key, { version, body, type, ttl, wait }, held) {
+// PUT or DELETE under the condition that `version` is still there (null: that there is none); of a
+// key of siblings instead of what its `context` has shown. `held(document)` gets each holder, and
+// the answer at the end. Throws Refused.
+export async function write(method, key, { version, context, body, type, ttl, wait }, held) {
   const headers = version ? { 'If-Match': `"${version}"` } : { 'If-None-Match': '*' }
+  if (context) {
+    headers['KV-Context'] = context
+    delete headers['If-Match']
+  }
   if (type) headers['Content-Type'] = type
   if (wait) headers.Accept = LINES
   const query = { ttl: ttl || null, wait: wait ? 'all' : null, timeout: wait ? WAIT : null }
@@ -58,7 +63,7 @@ export function drawHolders(holders) {
 }
 
 export class Editor {
-  // `found`: {key, version, text, type, ttl}; version null for a new key.
+  // `found`: {key, version, context, text, type, ttl}; version null for a new key.
   constructor(found, { changed, done }) {
     Object.assign(this, { found, changed, done, fields: { ...found, wait: true } })
     Object.assign(this, {
@@ -80,7 +85,8 @@ export class Editor {
     Object.assign(this, { busy: true, error: null, holders: wait ? { by: [] } : null })
     this.changed()
     try {
-      const options = { version: this.base, body: text, type, ttl, wait }
+      const { context } = this.found
+      const options = { version: this.base, context, body: text, type, ttl, wait }
       await write('PUT', key, options, (line) => this.hear(line))
       this.done(key, this.holders)
     } catch (error) {
