@@ -13,7 +13,8 @@ What is left:
 - A machine that is set back, writes, and exchanges with somebody before anybody offers it what it
   lost. Its entry then covers what it lost, and others may take that out: into their quarantine, with
   a warning (`World.false_drops`).
-- The word of a liar counts for what it is offered. Few of its lies are repeated by others: where a
+- The word of a liar counts for what it is offered, and it makes up contexts: with one, a deleted
+  value is shown again in about one schedule of two hundred. Few of its lies are repeated by others: where a
   machine is set back or comes back, and no longer knows that it had it on another's word
   (`World.passed_on`).
 """
@@ -37,6 +38,7 @@ MISTAKES = (
     # of another site counts what has come of it, as a version or as its own word: an entry beyond
     "counts_what_came",  # counts up to there
     "waits_for_what_came",  # keeps all that came with it from counting
+    "refuses_tombstones_by_dots",  # a made-up dot keeps a tombstone out for good
 )
 
 
@@ -165,6 +167,15 @@ class Node:
             return self.wrote(version.timestamp)
         return self.context.covers(version)
 
+    def refuses(self, version: Version) -> bool:
+        """It was here, and has gone. A tombstone goes for an entry alone: that a dot covers one may
+        be a lie, and then it is here and there for good."""
+        if self.world.planted == "never_refuse" or not self.covers(version):
+            return False
+        if not version.dead or self.world.planted == "refuses_tombstones_by_dots":
+            return True
+        return self.knows_what_deleter_knew(version)
+
     def begin_life(self, lost: int) -> None:
         """An own version that this life has not written: this machine was set back."""
         old, sure = self.site, max((own for own in self.own if own < lost), default=-1)
@@ -197,7 +208,7 @@ class Node:
             # whoever said so has not told those who hold it: if it is dropped once more, it was true
             del self.hearsay[version]
             self.taken.add(version)
-        elif mine is None and self.covers(version) and self.world.planted != "never_refuse":
+        elif mine is None and self.refuses(version):
             return "collected"
         if not self.covers(version):
             self.context.dots.add((version.site, version.timestamp))
@@ -334,7 +345,7 @@ class World(Topology):
     # -- events -----------------------------------------------------------------------------------
 
     def exchange(self, a: Node, b: Node) -> None:
-        facts = {a.name: a.facts(), b.name: b.facts()}
+        facts = {a.name: self.told_facts(a), b.name: self.told_facts(b)}
         keys = sorted(a.store.keys() | b.store.keys())
         self.rng.shuffle(keys)
         cut = self.rng.random() < 0.3
@@ -359,10 +370,18 @@ class World(Topology):
             if (not cut or self.planted == "advance_on_partial") and whole[node.name]:
                 node.learn(facts[peer.name], peer)
         for giver, key, taker in tombstones:
-            if not cut and giver.store.get(key, Version(0, 0, False)).dead:
+            version = giver.store.get(key, Version(0, 0, False))
+            if not cut and version.dead and giver.knows_what_deleter_knew(version):
                 giver.drop(key, taker)
         self.tell(a, b)
         self.tell(b, a)
+
+    def told_facts(self, node: Node) -> Context:
+        facts = node.facts()
+        if node.lies:
+            made_up = [each for each in self.seen_by_deleter if self.rng.random() < 0.1]
+            facts.dots |= {(each.site, each.timestamp) for each in made_up}
+        return facts
 
     def offer(self, giver: Node, taker: Node, key: str, version: Version) -> str:
         if taker.lies and not version.dead and self.rng.random() < 0.2:
@@ -458,7 +477,10 @@ def _step(world: World, side: dict[str, int]) -> None:
 def _quiesce(world: World, nodes: dict[str, Node]) -> None:
     for node in nodes.values():
         node.lies = False
-    for _ in range(80):
+    for turn in range(80):
+        if turn == 40:  # hearsay is remembered for so long
+            for node in nodes.values():
+                node.hearsay.clear()
         for name in nodes:
             peers = [m for m in nodes if m != name and world.share_pool(name, m)]
             world.exchange(nodes[name], nodes[world.rng.choice(peers)])

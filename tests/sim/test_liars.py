@@ -26,8 +26,8 @@ from kvgossip.sim.faults import Intensity
 from kvgossip.sim.host import Life
 from kvgossip.sim.liar import Liar
 from kvgossip.sim.network import Weather
-from kvgossip.sim.scenario import scenario
-from kvgossip.sim.simulation import START_SPREAD_S, Simulation
+from kvgossip.sim.scenario import Options, scenario
+from kvgossip.sim.simulation import START_SPREAD_S, Simulation, simulate
 
 STRANGER = Intensity(stranger_rate=3.0, partition_rate=0.1)
 MEMBER = Intensity(hostile_rate=3.0, partition_rate=0.1)
@@ -72,6 +72,14 @@ def test_what_a_member_lies_about_is_told_and_all_agree_once_it_has_gone(seed: i
     report = simulation(seed, MEMBER).run()
     assert report.passed, report.violation
     assert report.faults["lie"] > 10
+
+
+@pytest.mark.parametrize("seed", [110, 111])
+def test_a_dot_that_was_made_up_keeps_no_tombstone_out(seed: int) -> None:
+    """Its writer has vanished, so that nothing but the dot ever comes."""
+    rates = {"hostile_rate": 2.0, "stranger_rate": 1.0, "crash_rate": 0.01, "partition_rate": 0.1}
+    report = simulate(seed, Options(nodes=(5, 12), intensity=Intensity(**rates)))
+    assert report.passed, report.violation
 
 
 def drops(seed: int, intensity: Intensity) -> Counter[tuple[str, str]]:

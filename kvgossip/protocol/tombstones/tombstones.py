@@ -53,8 +53,9 @@ from kvgossip.protocol.model.entry import (
     Version,
     is_dead,
     may_expire,
+    version_of,
 )
-from kvgossip.protocol.model.hlc import HybridLogicalClock, timestamp_of
+from kvgossip.protocol.model.hlc import HybridLogicalClock, milliseconds_of, timestamp_of
 from kvgossip.protocol.model.member import Member
 from kvgossip.protocol.model.now import Now
 from kvgossip.protocol.model.ordered_set import OrderedSet
@@ -164,9 +165,13 @@ class Tombstones:
     # -- merging ----------------------------------------------------------------------------------
 
     def refuses(self, key: str, record: bytes) -> bool:
-        """True if this is an entry that was here, and was collected."""
+        """True if this is an entry that was here, and was collected. A tombstone is so only if it
+        could go here: a dot alone may be a lie, which would keep it out here and elsewhere in."""
         version = record[1:HEAD_BYTES]
-        return self.context.covers_dot(version) and self._is_news(key, version)
+        if not (self.context.covers_dot(version) and self._is_news(key, version)):
+            return False
+        wall_ms = milliseconds_of(self._hlc.latest)
+        return not is_dead(record) or self.collecting.knows_about(version_of(record), wall_ms)
 
     def expired_ms(self, now: Now) -> int:
         """By then at the latest this node may have collected anything for its expiry: of what it
@@ -367,18 +372,14 @@ class Tombstones:
 
     def checkpoint(self) -> list[Persist]:
         """For every commit, also the first one, before any input (disk_condition.py)."""
-        return [self.own_entry(), *self.context.take_changes(), *self.context.take_dots()]
-
-    def own_entry(self) -> Persist:
-        """The writes of this life: the own entry of the version vector, for every commit."""
-        return self.context.own_entry()
+        return [self.context.own_entry(), *self.context.take_changes(), *self.context.take_dots()]
 
     def take_changes(self, *, commits: bool) -> list[Persist]:
         """The changes of the context since the last call, for the disk. `commits`: the same input
         makes a driver commit anyway; where nothing does, dots that have come ask for it."""
         changes = self.context.take_changes()
         if self.context.dots_came() and not (changes or commits):
-            return [self.own_entry()]
+            return [self.context.own_entry()]
         return changes
 
     # -- questions --------------------------------------------------------------------------------

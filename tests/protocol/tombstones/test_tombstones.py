@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from kvgossip.protocol.effect import Quarantined, Send
 from kvgossip.protocol.merging import Origin, Outcome, Spread
-from kvgossip.protocol.model.entry import is_dead, make_record, version_of
+from kvgossip.protocol.model.entry import Version, is_dead, make_record, version_of
+from kvgossip.protocol.model.hlc import timestamp_of
 from kvgossip.protocol.model.peer import Peer, PoolKind
 from kvgossip.protocol.replica import Replica
 from kvgossip.protocol.tombstones import collection
 from kvgossip.protocol.tombstones.collection import Waiting
-from tests.protocol.net import LAN, Disk, Network, make_replica
+from tests.protocol.net import LAN, WALL_MS, Disk, Network, make_replica
 
 QUIET_S = 240.0
 
@@ -255,6 +256,17 @@ def test_the_context_is_not_lost_at_a_restart_and_the_earlier_life_is_a_past_sit
     a = net.add("a", 0)
     assert a.site != site
     assert a.tombstones.refuses("k", killed)
+
+
+def test_that_a_dot_covers_a_tombstone_does_not_keep_it_out() -> None:
+    net = cluster("a b")
+    context, dot = net.replicas["a"].tombstones.context, Version(timestamp_of(WALL_MS - 1000), 77)
+    context.add(dot)
+    tombstone, value = make_record(dot, None), make_record(dot, b"v")
+    assert net.replicas["a"].tombstones.refuses("k", value)
+    assert not net.replicas["a"].tombstones.refuses("k", tombstone)
+    context.vector[77] = dot.timestamp
+    assert net.replicas["a"].tombstones.refuses("k", tombstone)
 
 
 def test_a_node_whose_data_was_lost_refuses_nothing() -> None:
