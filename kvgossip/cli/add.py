@@ -15,6 +15,7 @@ from kvgossip.cli.connection import DEFAULT_URL, Url
 from kvgossip.cli.editing import edit, in_field
 from kvgossip.cli.errors import EXIT_CODES, CommandError
 from kvgossip.cli.output import Format, Output
+from kvgossip.cli.write_concern import Timeout, Wait
 
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 
@@ -44,6 +45,8 @@ def add(
         ),
     ] = None,
     field: Field = None,
+    wait: Wait = None,
+    timeout: Timeout = "5s",
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
@@ -56,14 +59,14 @@ def add(
     Examples:
 
     - `kvgossip add hits`
-    - `kvgossip add hits 10`
+    - `kvgossip add hits 10 --wait majority`
     - `kvgossip add hits -- -3`
     - `kvgossip add tags red blue`
     - `kvgossip add floors 7 --to set`
     - `kvgossip add load 97.5 --to max`
     - `kvgossip add cart/7 2 --field apples`
     """
-    edit(url, key, in_field(_asked(what or [], to), field), output)
+    edit(url, key, in_field(_asked(what or [], to), field), output, wait, timeout)
 
 
 def _asked(what: list[str], to: Kind | None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from kvgossip.cli.connection import DEFAULT_URL, Url
 from kvgossip.cli.editing import edit, in_field
 from kvgossip.cli.errors import EXIT_CODES
 from kvgossip.cli.output import Format, Output
+from kvgossip.cli.write_concern import Timeout, Wait
 
 
 def remove(
@@ -19,6 +20,8 @@ def remove(
         list[str], typer.Argument(metavar="ELEMENT...", help="What is to go, as it was added.")
     ],
     field: Field = None,
+    wait: Wait = None,
+    timeout: Timeout = "5s",
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
@@ -30,7 +33,7 @@ def remove(
     - `kvgossip remove tags red`
     - `kvgossip remove user/7 ops --field roles`
     """
-    edit(url, key, in_field({"remove": elements}, field), output)
+    edit(url, key, in_field({"remove": elements}, field), output, wait, timeout)
 
 
 def register(app: typer.Typer) -> None:

@@ -12,6 +12,7 @@ from kvgossip.cli.connection import DEFAULT_URL, Url
 from kvgossip.cli.editing import edit
 from kvgossip.cli.errors import EXIT_CODES, CommandError
 from kvgossip.cli.output import Format, Output
+from kvgossip.cli.write_concern import Timeout, Wait
 
 
 def set_(
@@ -23,6 +24,8 @@ def set_(
             help="A number, true, false or null as JSON has them; anything else is text.",
         ),
     ],
+    wait: Wait = None,
+    timeout: Timeout = "5s",
     url: Url = DEFAULT_URL,
     output: Output = Format.TABLE,
 ) -> None:
@@ -37,7 +40,7 @@ def set_(
     - `kvgossip set user/7 name=Ada admin=true`
     - `kvgossip set user/7 'zip="01067"'`: text that looks like a number
     """
-    edit(url, key, {"set": dict(map(_field_of, fields))}, output)
+    edit(url, key, {"set": dict(map(_field_of, fields))}, output, wait, timeout)
 
 
 def _field_of(text: str) -> tuple[str, Any]:

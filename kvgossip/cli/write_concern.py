@@ -37,10 +37,11 @@ def write_and_wait(
     output: Format,
     timeout: str,
     write: Callable[[Client, float, Callable[[dict[str, Any]], None]], Any],
+    unwritten: Callable[[Any, Format], None] | None = None,
 ) -> None:
     """Write, show each member that holds the write as soon as it does, and the result. Exits with 1
     where the write concern was not met in time. `write` is given a client, the seconds of
-    `timeout`, and a callback for each ack."""
+    `timeout`, and a callback for each ack; `unwritten` says it where there was nothing to write."""
     timeout_s = seconds_of("--timeout", timeout, WAIT_MAX_S)
 
     def show_ack(ack: dict[str, Any]) -> None:
@@ -48,6 +49,9 @@ def write_and_wait(
             print(f"held by {printable(ack['name'])} after {ack['ms']:.1f} ms", flush=True)
 
     document = ask(url, lambda client: write(client, timeout_s, show_ack))
+    if unwritten is not None and "met" not in document:
+        unwritten(document, output)
+        return
     for each in document["lacking"]:
         if output is not Format.JSON:
             print(f"not held by {printable(each['name'])} ({each['state']})")

@@ -111,16 +111,41 @@ class Client(Conversation):
         `on_ack` gets each holder as it shows."""
         query = {"wait": wait, "timeout": f"{timeout_s:.3f}s"} | _terms(ttl, siblings=siblings)
         target = f"{_path_of(key)}?{_query(query)}"
-        headers = {"Accept": LINES, **content_type_header(content_type), **context_header(context)}
-        method, last = "DELETE" if value is None else "PUT", None
-        answer = self._answer(method, target, value, headers, timeout_s + self._timeout_s)
+        headers = {**content_type_header(content_type), **context_header(context)}
+        method = "DELETE" if value is None else "PUT"
+        return self._wait(method, target, value, headers, timeout_s, on_ack)
+
+    def edit_and_wait(
+        self,
+        key: str,
+        edit: dict[str, Any],
+        wait: str,
+        timeout_s: float,
+        on_ack: Callable[[dict[str, Any]], None],
+    ) -> Any:
+        """As `write_and_wait`; as `edit` where there was nothing to be done."""
+        target = f"{_path_of(key)}?{_query({'wait': wait, 'timeout': f'{timeout_s:.3f}s'})}"
+        headers = content_type_header("application/json")
+        return self._wait("POST", target, json.dumps(edit).encode(), headers, timeout_s, on_ack)
+
+    def _wait(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        headers: dict[str, str],
+        timeout_s: float,
+        on_ack: Callable[[dict[str, Any]], None],
+    ) -> Any:
+        headers, last = {"Accept": LINES, **headers}, None
+        answer = self._answer(method, target, body, headers, timeout_s + self._timeout_s)
         for line in _split(self._pieces(answer), b"\n"):
             last = json.loads(line)
             if "error" in last:
                 raise RefusedError(503, last["error"], last["hint"])
-            if isinstance(last["held_by"], dict):
+            if isinstance(last.get("held_by"), dict):
                 on_ack(last["held_by"])
-        if last is None or "met" not in last:
+        if last is None or not ("met" in last or "type" in last):
             raise broken_off("the write may stand: read the key, or `kvgossip history` it")
         return last
 

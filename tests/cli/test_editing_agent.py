@@ -63,6 +63,17 @@ def test_keys_whose_writes_are_merged_are_edited_and_read(kvgossip: Shell) -> No
     }  # fmt: skip
 
 
+def test_an_edit_waits_for_those_that_are_to_hold_it(kvgossip: Shell) -> None:
+    assert "1 of 1 hold it" in kvgossip("add", "waited", "2", "--wait", "majority")
+    assert "1 of 1 hold it" in kvgossip("set", "waited/map", "f=1", "--wait", "all")
+    assert kvgossip("unset", "waited/map", "g", "--wait", "all").startswith(
+        'waited/map is {"f": 1}'
+    )
+    late = kvgossip("add", "waited", "--wait", "2", "--timeout", "1ms", exit_code=1)
+    assert kvgossip("get", "waited") in ("2", "3"), late
+    assert "bad wait" in kvgossip("add", "waited", "--wait", "some", exit_code=1)
+
+
 def test_siblings_are_merged_by_hand(kvgossip: Shell) -> None:
     kvgossip("put", "cart/7", "tea", "--siblings")
     kvgossip("put", "cart/7", "milk", "--siblings")
