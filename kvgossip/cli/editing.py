@@ -27,8 +27,8 @@ def edit(
         url,
         output,
         timeout,
-        lambda client, timeout_s, show_ack: client.edit_and_wait(
-            key, what, wait, timeout_s, show_ack
+        lambda client, timeout_s, show_ack: client.write_and_wait(
+            key, what, None, wait, timeout_s, show_ack
         ),
         _say_edited,
     )

@@ -97,7 +97,7 @@ class Client(Conversation):
     def write_and_wait(
         self,
         key: str,
-        value: bytes | None,
+        value: bytes | dict[str, Any] | None,
         content_type: str | None,
         wait: str,
         timeout_s: float,
@@ -107,38 +107,15 @@ class Client(Conversation):
         *,
         siblings: bool = False,
     ) -> Any:
-        """Write, or delete where `value` is None, and wait so long for those that `wait` names;
-        `on_ack` gets each holder as it shows."""
+        """Write, edit where `value` is a dict, or delete where it is None, and wait so long for
+        those that `wait` names; `on_ack` gets each holder as it shows."""
         query = {"wait": wait, "timeout": f"{timeout_s:.3f}s"} | _terms(ttl, siblings=siblings)
         target = f"{_path_of(key)}?{_query(query)}"
-        headers = {**content_type_header(content_type), **context_header(context)}
-        method = "DELETE" if value is None else "PUT"
-        return self._wait(method, target, value, headers, timeout_s, on_ack)
-
-    def edit_and_wait(
-        self,
-        key: str,
-        edit: dict[str, Any],
-        wait: str,
-        timeout_s: float,
-        on_ack: Callable[[dict[str, Any]], None],
-    ) -> Any:
-        """As `write_and_wait`; as `edit` where there was nothing to be done."""
-        target = f"{_path_of(key)}?{_query({'wait': wait, 'timeout': f'{timeout_s:.3f}s'})}"
-        headers = content_type_header("application/json")
-        return self._wait("POST", target, json.dumps(edit).encode(), headers, timeout_s, on_ack)
-
-    def _wait(
-        self,
-        method: str,
-        target: str,
-        body: bytes | None,
-        headers: dict[str, str],
-        timeout_s: float,
-        on_ack: Callable[[dict[str, Any]], None],
-    ) -> Any:
-        headers, last = {"Accept": LINES, **headers}, None
-        answer = self._answer(method, target, body, headers, timeout_s + self._timeout_s)
+        headers = {"Accept": LINES, **content_type_header(content_type), **context_header(context)}
+        method, last = "DELETE" if value is None else "PUT", None
+        if isinstance(value, dict):
+            method, value = "POST", json.dumps(value).encode()
+        answer = self._answer(method, target, value, headers, timeout_s + self._timeout_s)
         for line in _split(self._pieces(answer), b"\n"):
             last = json.loads(line)
             if "error" in last:

@@ -71,7 +71,7 @@ def test_an_edit_waits_for_those_that_are_to_hold_it(kvgossip: Shell) -> None:
     )
     late = kvgossip("add", "waited", "--wait", "2", "--timeout", "1ms", exit_code=1)
     assert kvgossip("get", "waited") in ("2", "3"), late
-    assert "bad wait" in kvgossip("add", "waited", "--wait", "some", exit_code=1)
+    assert "no write concern" in kvgossip("add", "waited", "--wait", "some", exit_code=1)
 
 
 def test_siblings_are_merged_by_hand(kvgossip: Shell) -> None:
