@@ -123,7 +123,8 @@ class Reading:
         """At most `limit` live entries whose keys start with `prefix` and are greater than `after`,
         sorted. Honest."""
         found = self._open.reads.some.store.scan(prefix, after, limit)
-        return [view_of(key, record) for key, record in found]
+        wall_ms = self._running.clocks().wall_ms
+        return [view_of(key, record, wall_ms) for key, record in found]
 
     def list(self, prefix: str = "", after: str = "", limit: int = 1000) -> builtins.list[Entry]:
         """The same as `scan`, under its first name."""

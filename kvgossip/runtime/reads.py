@@ -69,13 +69,17 @@ class Reads:
             if record[0] == _BARE:
                 value = record[HEAD_BYTES:]
             else:
-                value = view_of(key, record).value if record[0] & TYPED else value_in(record)
+                value = self._view(key, record).value if record[0] & TYPED else value_in(record)
         return value if self._settling.settled else self._sure(value)
 
     def entry(self, key: str) -> Entry | None:
         record = self._store.visible(key)
-        entry = None if record is None or is_dead(record) else view_of(key, record)
+        entry = None if record is None or is_dead(record) else self._view(key, record)
         return entry if self._settling.settled else self._sure(entry)
+
+    def _view(self, key: str, record: bytes) -> Entry:
+        # siblings alone need the time
+        return view_of(key, record, self._clocks().wall_ms if record[0] & TYPED else 0)
 
     def record(self, key: str) -> bytes | None:
         record = self._store.visible(key)
@@ -114,7 +118,7 @@ class Reads:
                 text, "try again, or ask another node", str(version_of(record)) if record else None
             ) from None
         record = self._store.record(key)
-        return view_of(key, record) if record is not None else Entry(key, None, version)
+        return self._view(key, record) if record is not None else Entry(key, None, version)
 
     def _has_arrived(self, key: str, version: Version) -> bool:
         """True if this version or a newer one is here, or was here and has been collected since. A

@@ -11,6 +11,7 @@ from kvgossip.api.listings import Listing
 from kvgossip.protocol.model.entry import Entry
 from kvgossip.protocol.model.hlc import index_of
 from kvgossip.protocol.typed.views import view_of
+from kvgossip.runtime.clocks import read_clocks
 
 INDENT = 4
 
@@ -33,7 +34,9 @@ class Entries(NamedTuple):
 
     def text(self, listing: Listing, start: int, end: int) -> bytes:
         records = zip(listing.keys[start:end], listing.records[start:end], strict=True)
-        return _joined([item_of(view_of(*each)) for each in records], not start, self.pretty)
+        wall_ms = read_clocks().wall_ms
+        items = [item_of(view_of(*each, wall_ms)) for each in records]
+        return _joined(items, not start, self.pretty)
 
 
 class Names(NamedTuple):

@@ -55,6 +55,7 @@ from kvgossip.protocol.model.entry import (
     value_offset,
 )
 from kvgossip.protocol.typed.views import siblings_in, view_of, viewed_type
+from kvgossip.runtime.clocks import read_clocks
 
 if TYPE_CHECKING:
     from kvgossip.runtime.node import Node
@@ -168,7 +169,8 @@ class KeyRoutes(Family):
         offset = _whole("offset", call.query.get("offset", "0"), 0, OFFSET_MAX)
         prefix, after = call.query.get("prefix", ""), call.query.get("after", "")
         entries = self._node.records(prefix, after, limit + 1, offset)
-        page = [_listed(key, record) for key, record in entries[:limit]]
+        wall_ms = read_clocks().wall_ms
+        page = [_listed(key, record, wall_ms) for key, record in entries[:limit]]
         return self._answers.json(
             200,
             {
@@ -253,9 +255,9 @@ async def finished(
     return await waiting.held(call, reply.written, options, head)
 
 
-def _listed(key: str, record: bytes) -> dict[str, Any]:
+def _listed(key: str, record: bytes, wall_ms: int) -> dict[str, Any]:
     if record[0] & TYPED:
-        entry = view_of(key, record)
+        entry = view_of(key, record, wall_ms)
         return {
             "key": key,
             "version": version_in(record),
@@ -264,7 +266,7 @@ def _listed(key: str, record: bytes) -> dict[str, Any]:
             "expires_ms": expires_in(record),
             "flags": entry.flags,
             "type": viewed_type(record),
-            "siblings": siblings_in(record),
+            "siblings": siblings_in(record, wall_ms),
         }
     return {
         "key": key,

@@ -49,13 +49,13 @@ def viewed_type(record: bytes) -> str | None:
     return (type_in(record) or UNKNOWN) if record[0] & TYPED else None
 
 
-def siblings_in(record: bytes) -> int:
-    """How many values there are: of other types one, or none."""
+def siblings_in(record: bytes, wall_ms: int = 0) -> int:
+    """How many values there are: of other types one, or none. `wall_ms`: as of `view_of`."""
     if is_dead(record):
         return 0
     if type_in(record) != siblings.TYPE:
         return 1
-    return len(siblings.siblings_of(decode(record)))
+    return len(siblings.siblings_of(decode(record), wall_ms)) or 1
 
 
 def tag_of(record: bytes) -> str:

@@ -4,6 +4,7 @@ refused."""
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from kvgossip.api.access.tokens import Token
-from kvgossip.protocol.model.entry import make_typed_record
+from kvgossip.protocol.model.entry import Version, make_typed_record
+from kvgossip.protocol.typed import siblings
+from kvgossip.protocol.typed.body import encode
 from kvgossip.protocol.typed.context_token import token_of
 from kvgossip.protocol.typed.siblings import SIBLINGS_MAX
-from kvgossip.protocol.typed.typed_record import empty
+from kvgossip.protocol.typed.typed_record import dot_of, empty
 from tests.api.access.tokens_file import make_tokens
 from tests.api.routes.test_backup import archived
 from tests.api.serving import Reply, Serve, Served, serving
@@ -162,6 +165,29 @@ async def test_each_sibling_has_a_time_to_live_of_its_own_and_the_key_that_of_th
     await served.call("PUT", "/kv/k", b"c")
     assert await expires_ms() is None
     assert len((await served.call("GET", "/kv/k")).json["siblings"]) == 3
+
+
+async def test_a_sibling_that_has_expired_beside_one_that_lives_is_shown_to_no_reader(
+    served: Served,
+) -> None:
+    lives = siblings.put(empty(siblings.TYPE), dot_of(Version(1 << 20, 7)), b"lives")
+    both = siblings.put(lives, dot_of(Version(2 << 20, 8)), b"expired", expires_ms=1)
+    record = encode(both)
+    await served.node.restore([("k", record)])
+    assert served.node.record("k") == record
+
+    shown = await both_lanes(served, "/kv/k")
+    assert (shown.status, shown.body) == (200, b"lives")
+    assert (await served.call("GET", "/kv/k?resolve=lww")).body == b"lives"
+    (listed,) = (await served.call("GET", "/kv")).json["entries"]
+    assert (listed["siblings"], listed["bytes"]) == (1, 5)
+    (item,) = (await served.call("GET", "/v1/kv/?recurse")).json
+    (alone,) = (await served.call("GET", "/v1/kv/k")).json
+    assert b64decode(item["Value"]) == b64decode(alone["Value"]) == b"lives"
+    entry = served.node.entry("k")
+    assert entry is not None
+    assert (entry.value, served.node["k"]) == (b"lives", b"lives")
+    assert [each.value for each in served.node.scan()] == [b"lives"]
 
 
 async def test_a_condition_is_about_the_content_and_not_the_version_alone(served: Served) -> None:
