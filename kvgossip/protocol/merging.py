@@ -311,19 +311,19 @@ class Merging:
         news = self._news(key, record, now, origin)
         if news is None:
             return False
-        joined, record = news is not record, news
         peer, spread, _ = origin
         if self.rides is not None and spread is not _NONE:
-            self.rides.add(key, record[1:HEAD_BYTES])
+            self.rides.add(key, news[1:HEAD_BYTES])
         home = _LAN if peer is None else peer.pool
         for pool in self._pools:
             if pool.kind is not home:
                 if spread is not _NONE or self._kindles(pool):
-                    pool.mongering.heat(key, record, speaker_in(pool, peer), at_once=True)
+                    pool.mongering.heat(key, news, speaker_in(pool, peer), at_once=True)
             elif spread is _NOW or spread is _NEXT_ROUND:
                 # who has sent one of two that have joined lacks what they have come to
+                joined = news is not record
                 heard_from = None if peer is None else "" if joined else peer.name
-                pool.mongering.heat(key, record, heard_from, at_once=spread is _NOW)
+                pool.mongering.heat(key, news, heard_from, at_once=spread is _NOW)
         return True
 
     def take_batch(
@@ -356,23 +356,20 @@ class Merging:
         if changed is None:
             return None
         _, old, record = changed
-        if old is None:
-            met = False
-        elif (old[0] | record[0]) & TYPED:
+        joined = False
+        if record[0] & TYPED and old is not None:
             if fingerprinted(old) == fingerprinted(record):
                 # it arrives anew, so that it is waited for until all have it, and is news to nobody
                 self._outbox.emit(Rewritten(key, record))
                 self._tombstones.merged(changed, now)
                 return None
-            met = not do_join(old, record) and old[9:HEAD_BYTES] != record[9:HEAD_BYTES]
-        else:
-            met = old[9:HEAD_BYTES] != record[9:HEAD_BYTES]
+            joined = do_join(old, record)
         self.news_s = now.monotonic_s
         self._outbox.changed(changed)
         if self._story.on:
             peer, spread, shows = origin
             self._story.heard(key, record, now, peer, by_exchange=spread is _NONE, shows=shows)
-        if old is not None and met:
+        if old is not None and old[9:HEAD_BYTES] != record[9:HEAD_BYTES] and not joined:
             self._met(key, record, old, now)
         self._tombstones.merged(changed, now)
         for pool in self._pools:

@@ -332,7 +332,7 @@ class Writes:
         """`seen`: as much of a version as a parent has, that the writer had besides what is
         here."""
         parent = self._types.parent(key, self._context.own)
-        if seen > parent:
+        if seen and seen > parent:
             parent = seen
         version = self._version(now)
         expires_ms = None

@@ -10,6 +10,8 @@ from kvgossip.protocol.store.store import Store
 from kvgossip.protocol.typed.body import shown_type, type_in
 from kvgossip.protocol.typed.defaults import DEFAULTS_PREFIX, OWN_PREFIX, PLAIN, default_in
 
+_MARKED = MUST_GO | TYPED
+
 
 class KeyTypes:
     def __init__(self, store: Store) -> None:
@@ -43,10 +45,11 @@ class KeyTypes:
                 self._check_default(key)
             return b""
         first = replaced[0]
-        if first & MUST_GO and by_default and self._store.is_deleted_or_expired(key, replaced):
-            self._check_default(key)
-        if first & TYPED:
-            self.check_plain(key, replaced)
+        if first & _MARKED:
+            if by_default and self._store.is_deleted_or_expired(key, replaced):
+                self._check_default(key)
+            if first & TYPED:
+                self.check_plain(key, replaced)
         return parent_of(replaced, own)
 
     def _check_default(self, key: str) -> None:

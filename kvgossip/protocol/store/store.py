@@ -84,20 +84,21 @@ class Store:
         key_hash = self.digest.hash_of(key)
         old = self._tables.at(key_hash).get(key)
         bits = record[0] if old is None else old[0] | record[0]
-        if old is not None:
-            if bits & TYPED and (both := merged(old, record)) is not None:
-                if both == old:
-                    return None
-                record, bits = both, bits | both[0]  # of two that live nothing may be left
-            elif not supersedes(record, old):
-                return None
-        self._tables.put(key_hash, key, record, old is None)
         if bits & TYPED:
-            went, came = self.digest.replace(
-                key_hash, None if old is None else fingerprinted(old), fingerprinted(record)
-            )
+            before = None
+            if old is not None:
+                both = merged(old, record)
+                if both == old or (both is None and not supersedes(record, old)):
+                    return None
+                if both is not None:
+                    record, bits = both, bits | both[0]  # of two that live nothing may be left
+                before = fingerprinted(old)
+            went, came = self.digest.replace(key_hash, before, fingerprinted(record))
+        elif old is not None and not supersedes(record, old):
+            return None
         else:
             went, came = self.digest.replace(key_hash, old, record)
+        self._tables.put(key_hash, key, record, old is None)
         if went:
             self.sketch.toggle_both(went, came)
         else:

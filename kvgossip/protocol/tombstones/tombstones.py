@@ -72,10 +72,10 @@ from kvgossip.protocol.tombstones.vouching import GatewayWord
 from kvgossip.protocol.typed.body import versions_in
 
 ROUND_SETTLINGS = 5
-# so that none has collected anything since: what tables move to lies well only where the rest has
-# gone
+# so that none has collected anything since: tables are moved well where the rest has gone
 TIDY_ROUNDS = 1.5
 PAUSE_S = 0.002
+_WAITS = MUST_GO | TYPED
 
 
 class MembersPort(Protocol):
@@ -195,9 +195,9 @@ class Tombstones:
                 self._joined(old, new)
             else:
                 self.context.add_record(old)
-            if old[0] & (MUST_GO | TYPED):
+            if old[0] & _WAITS:
                 self.collecting.discard(key, old)
-        if new[0] & (MUST_GO | TYPED):
+        if new[0] & _WAITS:
             self._holds(key, new, now)
 
     def _joined(self, old: bytes, new: bytes) -> None:
