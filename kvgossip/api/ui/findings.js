@@ -58,7 +58,7 @@ export class Findings {
           { key: each.code + each.pool + each.members, class: 'find' },
           h('i', { class: dotOf(code) }),
           h('p', {}, each.text),
-          each.command && h('code', {}, each.command),
+          each.command && !each.text.includes(each.command) && h('code', {}, each.command),
         ),
       ),
       more > 0 &&

@@ -67,4 +67,5 @@ def _applied_by(release: str, reports: Sequence[_Kept]) -> AppliedBy:
 
 
 def _short(key: str, reason: str) -> tuple[str, str]:
-    return plain(key)[:_KEY_CHARACTERS_MAX] or "?", plain(reason)[:REASON_CHARACTERS_MAX]
+    # of a check over all keys together there is no key
+    return plain(key)[:_KEY_CHARACTERS_MAX] or "the model", plain(reason)[:REASON_CHARACTERS_MAX]

@@ -214,7 +214,8 @@ def _tcp(
                 "tcp_blocked",
                 report.pool,
                 (to, *froms),
-                f"TCP to {to} is blocked from all others ({listed(froms)}): {effect}",
+                f"{to} answers no TCP from all others ({listed(froms)}): it is blocked, or {to} is "
+                f"too busy; {effect}",
             )
             continue
         for frm in froms:
@@ -223,7 +224,8 @@ def _tcp(
                 "tcp_blocked",
                 report.pool,
                 (frm, to),
-                f"TCP from {frm} to {to} is blocked, {works}: {effect}",
+                f"{to} answers no TCP from {frm}, {works}: it is blocked, or {to} is too busy; "
+                f"{effect}",
             )
 
 
