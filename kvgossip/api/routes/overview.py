@@ -52,6 +52,7 @@ _REPORT_EXAMPLE = ClusterReport(
             rtt_ms=0.6, rtt_estimate_ms=0.7, clock_offset_ms=2, lag_p50_ms=1.2, lag_p99_ms=4.8,
             same=True, differs_by=0, precision="exact", unequal_s=None, answered=True, age_s=0.1,
             place_ms=[0.4, -0.2],
+            phi=0.2,
             said=Said(
                 version="0.2.0", standing="settled", keys=12, entries=14, not_ready=[],
                 overload="", keyring=["1f2e3d4c"], tokens="none", blocked=[],

@@ -158,6 +158,10 @@ export const COLUMNS = [
   { name: 'Heard', number: true, by: (each) => each.age_s, cell: (each) => ago(each.age_s) },
 ]
 
+// How sure its silence makes that it is gone.
+const silence = (phi) =>
+  phi < 1 ? 'as usual' : `so long only one time in ${number(Math.round(10 ** Math.min(phi, 9)))}`
+
 // All that is known of one, by name; empty ones are left out.
 export function factsOf({ said, addresses, http, pool, zone, datacenter, ...lag }) {
   const list = (names) => names?.join(', ')
@@ -169,6 +173,7 @@ export function factsOf({ said, addresses, http, pool, zone, datacenter, ...lag 
       lag.lag_p50_ms == null
         ? ''
         : `${ms(lag.lag_p50_ms)} for half of what it writes, ${ms(lag.lag_p99_ms)} for 99 of 100`,
+    Silence: lag.phi == null ? '' : `phi ${lag.phi.toFixed(1)}: ${silence(lag.phi)}`,
     Standing: said?.standing,
     'Not ready': said?.not_ready.map((each) => each.text).join('; '),
     Overload: said?.overload,

@@ -41,7 +41,7 @@ from kvgossip.runtime.reports.cluster_report import (
 from kvgossip.runtime.reports.doctor import doctor_report
 from kvgossip.runtime.reports.lag import lag_of
 from kvgossip.runtime.reports.plane import on_plane
-from kvgossip.runtime.reports.round_trip import clock_offset_ms, round_trip_to
+from kvgossip.runtime.reports.round_trip import clock_offset_ms, phi_of, round_trip_to
 
 ASK_S = 1.0
 SHARED_S = 1.0
@@ -191,6 +191,7 @@ class ClusterReports:
             answered=answered,
             age_s=None if overview is None else round(now.monotonic_s - heard_s, 3),
             said=None if overview is None else _said(overview),
+            phi=phi_of(pool, name, now),
         )
 
     def _suspicions(self) -> Iterator[Suspicion]:

@@ -58,7 +58,7 @@ class ClusterMember(msgspec.Struct):
     that was asked. `same`, `differs_by`: as its data is beside that of this node; None where it did
     not tell. `unequal_s`: for how long probes have shown another root. `age_s`: of `said`; both are
     None where it never said anything. `place_ms`: on a map, where distances are round trips as far
-    as a plane has them."""
+    as a plane has them. `phi`: how sure its silence makes that it is gone (round_trip.py)."""
 
     name: str
     pool: PoolName
@@ -83,6 +83,7 @@ class ClusterMember(msgspec.Struct):
     age_s: float | None
     said: Said | None
     place_ms: Annotated[list[float], Meta(min_length=2, max_length=2)] | None = None
+    phi: float | None = None
 
 
 class Suspicion(msgspec.Struct, frozen=True):
