@@ -57,10 +57,16 @@ def exit_code_of(error: KVGossipError) -> int:
 
 def usage_hint(error: Any) -> str:
     """What to do about wrong usage."""
-    if getattr(error, "option_name", "").lstrip("-")[:1].isdigit():
-        return "a value that begins with '-' stands behind --, as in: kvgossip put KEY -- -1"
     context = getattr(error, "ctx", None)
-    return f"{'kvgossip' if context is None else context.command_path} --help shows what there is"
+    path = "kvgossip" if context is None else context.command_path
+    command = sys.argv[1:2] if context is None else [path.rpartition(" ")[2]]
+    if getattr(error, "option_name", "") and command in (["add"], ["put"]):
+        path = f"kvgossip {command[0]}"
+        return (
+            f"a value that begins with '-' stands behind --, as in: {path} KEY -- -1; "
+            f"{path} --help shows the options"
+        )
+    return f"{path} --help shows what there is"
 
 
 def usage_message(error: Any) -> str:

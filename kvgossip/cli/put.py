@@ -59,6 +59,7 @@ def put(
     - `kvgossip put app/config @config.json -t application/json`
     - `kvgossip put lease/leader web-1 --ttl 30s`
     - `date | kvgossip put now -`
+    - `kvgossip put owner '\\@alice'`: the text @alice, and no file
     - `kvgossip put cart/7 @cart.json --siblings`
     - `kvgossip put cart/7 @merged.json --context AdKnVt...`
     - `kvgossip put app/config @config.json --wait all`
@@ -85,13 +86,16 @@ def _read_value(value: str) -> bytes:
     if value == "-":
         return stdin_octets()
     if not value.startswith("@"):
-        return value.encode("utf-8", "surrogateescape")
+        return value.removeprefix("\\" if value.startswith("\\@") else "").encode(
+            "utf-8", "surrogateescape"
+        )
     try:
         return Path(value[1:]).read_bytes()
     except OSError as error:
         raise CommandError(
             f"cannot read {value[1:]}: {error.strerror}",
-            "a value that starts with '@' names a file; '-' reads stdin",
+            "a value that starts with '@' names a file, and with a backslash before it is a text, "
+            "as in: '\\@name'; '-' reads stdin",
         ) from error
 
 

@@ -74,6 +74,27 @@ def test_an_edit_waits_for_those_that_are_to_hold_it(kvgossip: Shell) -> None:
     assert "no write concern" in kvgossip("add", "waited", "--wait", "some", exit_code=1)
 
 
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (("-1",), "put KEY -- -1"),
+        (("-param",), "put KEY -- -1"),
+        (("--foo",), "put KEY -- -1"),
+        (("@nowhere/home",), "'\\@name'"),
+    ],
+)
+def test_a_value_that_looks_like_something_else_is_told_how_to_be_written(
+    kvgossip: Shell, value: tuple[str, ...], words: str
+) -> None:
+    assert words in kvgossip("put", "odd", *value, exit_code=2)
+
+
+def test_what_looks_like_something_else_is_written_all_the_same(kvgossip: Shell) -> None:
+    for given, kept in ((("--", "-param"), "-param"), (("\\@home",), "@home")):
+        kvgossip("put", "odd", *given)
+        assert kvgossip("get", "odd") == kept
+
+
 def test_siblings_are_merged_by_hand(kvgossip: Shell) -> None:
     kvgossip("put", "cart/7", "tea", "--siblings")
     kvgossip("put", "cart/7", "milk", "--siblings")
