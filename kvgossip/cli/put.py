@@ -49,21 +49,19 @@ def put(
     With --wait, show the members that hold it, and exit with 1 if not enough do when the time is
     up; the write stands all the same.
 
-    With --siblings the key is one that keeps the values of all writers that do not know of each
-    other. With --context the write takes the place of those that the context has seen; others live
-    beside it.
+    With --siblings the key keeps the values of all writers that do not know of each other. With
+    --context the write takes the place of those that the context has seen.
 
     Examples:
 
     - `kvgossip put greeting hello`
     - `kvgossip put app/config @config.json -t application/json`
-    - `kvgossip put lease/leader web-1 --ttl 30s`
     - `date | kvgossip put now -`
     - `kvgossip put owner '\\@alice'`: the text @alice, and no file
     - `kvgossip put cart/7 @cart.json --siblings`
     - `kvgossip put cart/7 @merged.json --context AdKnVt...`
     - `kvgossip put app/config @config.json --wait all`
-    - `kvgossip put flag on --wait zone:1 --timeout 500ms`
+    - `kvgossip put lease/leader web-1 --ttl 30s --wait zone:1 --timeout 500ms`
     """
     check_ttl(ttl)
     body = _read_value(value)

@@ -36,7 +36,7 @@ def _a_second_write_of_a_site_forgets_the_parent(patch: pytest.MonkeyPatch) -> N
     def parent_of(replaced: bytes, site: bytes) -> bytes:
         return b"" if replaced[9:HEAD_BYTES] == site else whole(replaced, site)
 
-    patch.setattr("kvgossip.protocol.writes.parent_of", parent_of)
+    patch.setattr("kvgossip.protocol.store.key_types.parent_of", parent_of)
 
 
 def _the_parent_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:

@@ -208,10 +208,11 @@ def facts_of(names: str) -> dict[bytes, bytes]:
 
 def read_fact(key: bytes, value: bytes) -> Any:
     if key == b"replica/self":
-        lan_generation, wan_generation, settled, rebuilding, cluster_id, *times_ms = unpack(value)
-        exchanged_ms, expired_ms = times_ms
+        lan_generation, wan_generation, settled, rebuilding, cluster_id, *later = unpack(value)
+        exchanged_ms, expired_ms, name, lives = later
         assert exchanged_ms > lan_generation
         assert expired_ms == 0, "nothing has a time to live here"
+        assert (name, len(lives)) == ("a", 8), "its one life that has written"
         return {
             "generations": (lan_generation, wan_generation),
             "settled": settled,
