@@ -263,35 +263,6 @@ async def test_an_edit_never_overwrites_unseen_and_shows_who_holds_it(
     await page.context.close()
 
 
-async def test_the_lag_of_what_another_member_writes_is_in_the_table_and_in_the_plot(
-    browser: Browser, world: World
-) -> None:
-    page = await opened(browser, world)
-    column = await page.locator("th").all_text_contents()
-    place = column.index("Lag") + 1
-    there = world.agents[1].url + "/kv/from-n2"
-    ask(there, "PUT", b"v", Authorization=f"Bearer {world.secret}")
-    await page.wait_for_selector(f"tr:has-text('n2') td:nth-child({place}):has-text('ms')")
-    await page.click("tr:has-text('n2') button")
-    await page.wait_for_selector("dd:has-text('for 99 of 100')")
-    await page.goto(f"{world.url}/ui/#convergence")
-    await page.wait_for_selector(".plot h2:has-text('Lag')")
-    await page.context.close()
-
-
-async def test_a_member_that_is_killed_is_shown_as_dead_and_then_that_nobody_answers(
-    browser: Browser, world: World
-) -> None:
-    page = await opened(browser, world)
-    await page.wait_for_selector(SIGNS["cluster"])
-    await asyncio.to_thread(world.agents[1].kill)
-    await page.wait_for_selector("tr:has-text('n2'):has-text('dead')")
-    await page.wait_for_selector(".find:has-text('n2')")
-    await asyncio.to_thread(world.agents[0].kill)
-    await page.wait_for_selector(".pill:has-text('no answer')")
-    await page.context.close()
-
-
 async def test_what_is_merged_is_shown_as_what_it_is_and_edited_so(
     browser: Browser, world: World
 ) -> None:
@@ -342,4 +313,33 @@ async def test_what_is_merged_is_shown_as_what_it_is_and_edited_so(
     await page.get_by_role("button", name="Delete", exact=True).click()
     await page.click("text=Delete it on all nodes")
     await page.wait_for_selector("text=There is no such key now")
+    await page.context.close()
+
+
+async def test_the_lag_of_what_another_member_writes_is_in_the_table_and_in_the_plot(
+    browser: Browser, world: World
+) -> None:
+    page = await opened(browser, world)
+    column = await page.locator("th").all_text_contents()
+    place = column.index("Lag") + 1
+    there = world.agents[1].url + "/kv/from-n2"
+    ask(there, "PUT", b"v", Authorization=f"Bearer {world.secret}")
+    await page.wait_for_selector(f"tr:has-text('n2') td:nth-child({place}):has-text('ms')")
+    await page.click("tr:has-text('n2') button")
+    await page.wait_for_selector("dd:has-text('for 99 of 100')")
+    await page.goto(f"{world.url}/ui/#convergence")
+    await page.wait_for_selector(".plot h2:has-text('Lag')")
+    await page.context.close()
+
+
+async def test_a_member_that_is_killed_is_shown_as_dead_and_then_that_nobody_answers(
+    browser: Browser, world: World
+) -> None:
+    page = await opened(browser, world)
+    await page.wait_for_selector(SIGNS["cluster"])
+    await asyncio.to_thread(world.agents[1].kill)
+    await page.wait_for_selector("tr:has-text('n2'):has-text('dead')")
+    await page.wait_for_selector(".find:has-text('n2')")
+    await asyncio.to_thread(world.agents[0].kill)
+    await page.wait_for_selector(".pill:has-text('no answer')")
     await page.context.close()
