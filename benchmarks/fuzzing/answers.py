@@ -10,6 +10,7 @@ from typing import NamedTuple
 HEAD_END = b"\r\n\r\n"
 _UNLIKE = ("date",)
 """Headers in which two answers to one request may differ."""
+_OF_TOMBSTONES = ("kv-version", "kv-context")
 _TOOK = re.compile(rb'"ms":[0-9.e-]+')
 _NO_BODY = (204, 304)
 
@@ -26,11 +27,14 @@ class Answer(NamedTuple):
     body: bytes
 
     def timeless(self) -> Answer:
-        """The same, but for how long something took."""
-        body = _TOOK.sub(b'"ms":0', self.body)
-        if body is self.body:
-            return self
-        return Answer(self.status, {**self.headers, "content-length": str(len(body))}, body)
+        """The same, but for how long something took, and for the tombstone of a key that is not
+        there: each node drops that at a time of its own."""
+        headers, body = self.headers, _TOOK.sub(b'"ms":0', self.body)
+        if self.status == 404:
+            headers = {name: headers[name] for name in headers if name not in _OF_TOMBSTONES}
+        if body is not self.body:
+            headers = {**headers, "content-length": str(len(body))}
+        return Answer(self.status, headers, body)
 
     @property
     def is_last(self) -> bool:
