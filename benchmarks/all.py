@@ -53,6 +53,7 @@ QUICK: dict[str, str] = {
     "membership": "--agents 3 --idle-s 5 --kills 1 --calm-s 2",
     "breadth": "--nodes 5 --writes 5",
     "residue": "--nodes 3 --loss 0 --k 3 --writes 10 --sites 100 --runs 5",
+    "bad_links": "--nodes 10 --direct-fanout 1 --writes 5",
     "floods": "--seconds 2 --calm-s 1",
     "fuzz": "--frames 5000 --requests 2000 --batch 1000",
     "inputs": "--keys 3000 --rounds 1",

@@ -6,7 +6,7 @@ encoded and decoded.
                only cost it time
 
 Cuts are directed, so that an asymmetric partition is half of a symmetric one. Between datacenters
-every way is longer, and may lose more.
+every way is longer, and may lose more; single ways can be made bad, and lose more than others.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Weather:
 class Network:
     """Decides by `rng` alone; nodes are numbers. `weather` may be replaced at any time."""
 
-    __slots__ = ("_cuts", "_layout", "_rng", "duplicated", "lost", "weather")
+    __slots__ = ("_bad", "_cuts", "_layout", "_rng", "duplicated", "lost", "weather")
 
     def __init__(self, rng: Random, weather: Weather, layout: Layout | None = None) -> None:
         self._rng, self._layout = (
@@ -48,6 +48,8 @@ class Network:
             layout if layout is not None and layout.datacenters > 1 else None,
         )
         self._cuts: dict[tuple[int, int], int] = {}
+        #: the directed ways that lose more than the weather, and how much more
+        self._bad: dict[tuple[int, int], float] = {}
         self.weather = weather
         self.lost = self.duplicated = 0
 
@@ -66,6 +68,10 @@ class Network:
     def mend_all(self) -> None:
         self._cuts.clear()
 
+    def worsen(self, ways: Iterable[tuple[int, int]], loss: float) -> None:
+        """From now on these directed ways lose this share of their packets besides."""
+        self._bad.update((way, loss) for way in ways)
+
     def is_cut(self, source: int, target: int) -> bool:
         return (source, target) in self._cuts
 
@@ -73,7 +79,7 @@ class Network:
         """The delays after which copies of a datagram arrive: none if it is lost, two if it is
         duplicated."""
         weather, draw, far = self.weather, self._rng.random, self._between(source, target)
-        if (source, target) in self._cuts or draw() < weather.loss + far.loss:
+        if (source, target) in self._cuts or draw() < self._loss(source, target, far):
             self.lost += 1
             return []
         if draw() < weather.duplicate:
@@ -84,7 +90,7 @@ class Network:
     def frame_s(self, source: int, target: int) -> float:
         """How long a frame is on its way, with the retransmissions of lost packets."""
         far = self._between(source, target)
-        delay_s, loss, draw = self.delay_s(far), self.weather.loss + far.loss, self._rng.random
+        delay_s, loss, draw = self.delay_s(far), self._loss(source, target, far), self._rng.random
         for _ in range(RETRANSMISSIONS_MAX):
             if draw() >= loss:
                 break
@@ -106,6 +112,9 @@ class Network:
             far.delay_s + weather.delay_min_s + (weather.delay_max_s - weather.delay_min_s) * draw()
         )
         return delay_s + weather.tail_s * draw() if draw() < weather.tail else delay_s
+
+    def _loss(self, source: int, target: int, far: Far) -> float:
+        return self.weather.loss + far.loss + self._bad.get((source, target), 0.0)
 
     def _between(self, source: int, target: int) -> Far:
         return NEAR if self._layout is None else self._layout.between(source, target)

@@ -18,6 +18,7 @@ import pytest
 
 from benchmarks import (
     agents,
+    bad_links,
     breadth,
     canaries,
     clients,
@@ -46,6 +47,7 @@ from benchmarks import (
 from benchmarks.canaries_simulated import Shops
 from benchmarks.kill import LostError
 from benchmarks.report import Report, Table
+from kvgossip.protocol.membership.swim import Membership
 from kvgossip.protocol.store.symbols import checksum, places
 from kvgossip.releases.target import share
 from kvgossip.runtime.loop import run
@@ -109,6 +111,16 @@ def test_the_cost_of_a_write_is_measured_by_the_number_of_members() -> None:
     assert (row["writes"], row["late"]) == (5, 0)
     assert 0 < row["last_ms"] <= row["max_ms"] < 1e3 * breadth.LATE_S
     assert row["frames"] > 0
+
+
+def test_bad_links_are_avoided_by_a_choice_that_knows_them_and_by_no_other_afterwards() -> None:
+    shipped = Membership.choose
+    times_s, sent = bad_links.simulated(6, 1, "avoided", 0.5, 0.3, 3, 1)
+    assert len(times_s) == 3
+    assert sent > 0
+    assert Membership.choose is shipped
+    ways = bad_links.bad_ways(20, 0.1, 1)
+    assert {(target, source) for source, target in ways} == set(ways)
 
 
 def test_residue_is_measured_in_small_clusters_and_large_ones() -> None:

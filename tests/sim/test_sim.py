@@ -505,6 +505,15 @@ def test_datagrams_are_lost_and_duplicated_as_often_as_the_weather_says() -> Non
     assert 0.12 < copies.count(2) / 10_000 < 0.16
 
 
+def test_a_bad_way_loses_more_and_the_others_lose_what_they_lost() -> None:
+    network, plain = Network(Random(1), Weather()), Network(Random(1), Weather())
+    network.worsen([(0, 1)], 0.3)
+    back = [network.datagram(1, 0) for _ in range(100)]
+    assert back == [plain.datagram(1, 0) for _ in range(100)]
+    copies = [len(network.datagram(0, 1)) for _ in range(10_000)]
+    assert 0.28 < copies.count(0) / 10_000 < 0.32
+
+
 def test_clocks_are_skewed_and_drift_and_the_monotonic_one_never_goes_back() -> None:
     clock = Clock(rate=1.01, offset_ms=500.0)
     clock.restart(1000.0)
