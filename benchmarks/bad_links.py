@@ -2,7 +2,7 @@
 virtual time.
 
     python -m benchmarks.bad_links [--nodes 150] [--direct-fanout 128] [--share 0.1] [--loss 0.3]
-        [--writes 100] [--seeds 1] [--jobs 1] [--json]
+        [--writes 100] [--seeds 1] [--no-anti-entropy] [--jobs 1] [--json]
 
 Real replicas in the simulator with the shipped parameters; writes of 100 B on random nodes are a
 quarter of a second apart. On `share` of the links, both ways, the share `loss` of all packets is
@@ -13,7 +13,9 @@ lost. `links`:
     avoided    a choice that no node can make: it knows all bad links from the start, and takes one
                by the uniform share alone. Nothing that is measured can choose better.
 
-    mean ...   from a write until the last node has it, ms, over the writes of all seeds
+    all_know   of the writes of all seeds, those that came to every node: without exchanges
+               (--no-anti-entropy) some do not
+    mean ...   from such a write until the last node has it, ms
     bytes      all that was sent, for each write and node, while writes went on
 """
 
@@ -89,12 +91,20 @@ def avoid(ways: Sequence[tuple[int, int]], uniform_share: float) -> None:
 
 
 def simulated(
-    nodes: int, direct_fanout: int, links: str, share: float, loss: float, writes: int, seed: int
+    nodes: int,
+    direct_fanout: int,
+    links: str,
+    share: float,
+    loss: float,
+    writes: int,
+    seed: int,
+    *,
+    repairs: bool = True,
 ) -> tuple[list[float], float]:
-    """How long each write took until all knew it, seconds, and the bytes for each write and
+    """How long each write that came to all took to do so, seconds, and the bytes for each write and
     node."""
     shipped, ways = Membership.choose, bad_ways(nodes, share, seed)
-    plan = _scenario(nodes, direct_fanout, writes, seed)
+    plan = _scenario(nodes, direct_fanout, writes, seed, repairs=repairs)
     simulation = Simulation(plan)
     if links != "good":
         simulation.cluster.network.worsen(ways, loss)
@@ -108,15 +118,21 @@ def simulated(
     if report.violation is not None:
         raise SystemExit(f"a law was broken: {report.violation}")
     times = observer.times_s.values()
-    return [came[-1] - came[0] for came in times], observer.bytes / len(times) / nodes
+    last_s = [came[-1] - came[0] for came in times if len(came) == nodes]
+    return last_s, observer.bytes / len(times) / nodes
 
 
-def _scenario(nodes: int, direct_fanout: int, writes: int, seed: int) -> Scenario:
+def _scenario(nodes: int, direct_fanout: int, writes: int, seed: int, *, repairs: bool) -> Scenario:
     return Scenario(
         seed=seed,
         nodes=nodes,
         config=config_from(
-            {"cluster": "simulated", "digest_levels": 1, "direct_fanout": direct_fanout}
+            {
+                "cluster": "simulated",
+                "digest_levels": 1,
+                "direct_fanout": direct_fanout,
+                "anti_entropy": repairs,
+            }
         ),
         intensity=Intensity(),
         duration_s=writes * SPACING_S,
@@ -138,15 +154,19 @@ def measure(links: str, options: argparse.Namespace) -> Row:
             options.loss,
             options.writes,
             seed,
+            repairs=not options.no_anti_entropy,
         )
         for seed in options.seeds
     ]
     last_s = sorted(took_s for times_s, _ in runs for took_s in times_s)
+    if not last_s:
+        raise SystemExit("no write came to all nodes: there is nothing to show")
     return {
         "nodes": options.nodes,
         "direct_fanout": options.direct_fanout,
         "links": links,
-        "writes": len(last_s),
+        "writes": options.writes * len(options.seeds),
+        "all_know": len(last_s),
         "mean_ms": 1e3 * statistics.fmean(last_s),
         "p50_ms": 1e3 * last_s[(len(last_s) - 1) * 50 // 100],
         "p90_ms": 1e3 * last_s[(len(last_s) - 1) * 90 // 100],
@@ -166,6 +186,7 @@ def main() -> None:
     parser.add_argument("--loss", type=float, default=0.3, help="on a bad link, each way")
     parser.add_argument("--writes", type=int, default=100, help="for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--no-anti-entropy", action="store_true", help="rumors alone")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
