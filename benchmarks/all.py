@@ -62,6 +62,7 @@ QUICK: dict[str, str] = {
 """The benchmarks in their order, and the options with which each is over soon.
 
 `epidemics` is not here: its tables stand in docs/epidemics.md, and no machine changes them."""
+PAGE = "docs/performance.md"
 PEERS = {
     "etcd": ("etcd", "--version"),
     "redis": ("redis-server", "--version"),
@@ -98,13 +99,21 @@ def run(name: str, options: Sequence[str]) -> Outcome:
 
 
 def commit() -> str:
-    """The commit of this checkout, and whether it has changes that are in none."""
-    command = ["git", "describe", "--always", "--dirty= with changes", "--exclude", "*"]
+    """The commit of this checkout, and whether it has changes that are in none: but those of the
+    page, which each run makes."""
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", f":!{PAGE}")
+    name = _git("rev-parse", "--short", "HEAD") or "unknown"
+    return f"{name} with changes" if changed else name
+
+
+def _git(*arguments: str) -> str:
+    """Empty where there is no answer."""
     try:
+        command = ["git", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
+        return ""
+    return done.stdout.strip()
 
 
 def machine() -> str:
