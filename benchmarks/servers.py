@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import re
 import shutil
@@ -53,6 +54,7 @@ config.on_change("moment")(tell)
 """
 ARRIVAL_S = 2.0
 """How long a change is waited for before it counts as missed."""
+RELOAD_S = 5.0
 GATHER_S = 0.5
 CALM_S = 60.0
 PAUSE_S = 0.02
@@ -228,8 +230,17 @@ class Runserver(Http):
     command = ("django_app.py", "runserver", "127.0.0.1:0")
     workers = 1
 
+    _touched_s = math.inf
+
     def end_worker(self, worker: int, number: int) -> None:
         os.utime(self.shop / "shop_config.py")
+        self._touched_s = time.monotonic()
+
+    def poke(self) -> None:
+        # what was touched before the first look of a reloader that has just started is no news
+        if time.monotonic() - self._touched_s > RELOAD_S:
+            self.end_worker(0, 0)
+        super().poke()
 
 
 class Celery(Server):
